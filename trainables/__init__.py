@@ -1,0 +1,1 @@
+"""Trainables: what is tuned."""

@@ -6,7 +6,8 @@ The central one is `Report`: BOHB and ASHA do not know each other, they both rea
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, TypeAlias
 
@@ -63,6 +64,8 @@ class Report:
     value: float | None
     """The metric, in the user's own orientation. None: this report did not contain the metric. NaN
     and infinities are kept as they are; everybody treats them as a failed report."""
+    metrics: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Everything the trainable reported, as it is recorded; searchers and schedulers do not read it."""
 
     def __post_init__(self) -> None:
         if isinstance(self.resource, bool) or self.resource != int(self.resource):

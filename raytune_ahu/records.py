@@ -1,0 +1,193 @@
+"""The record of a run: `spec.json`, and `log.jsonl` with one line for everything that happened.
+
+The log is append-only and it is the truth: the live view, the final summary, a resumed run and the
+analysis all read the same events. An event is a flat JSON object with at least `event` (its kind) and
+`time` (seconds since the epoch). The kinds, and the keys beside these two:
+
+    run_started   session, host, pid, slots, versions
+    suggested     trial, origin, configuration
+    started       trial, resource (epochs it begins with), node, pid
+    reported      trial, resource, value, metrics, decision
+    resumed       trial                                 a paused trial was promoted
+    saved         trial, resource, checkpoint           path relative to the run's folder
+    errored       trial, error, will_retry              an exception, with its traceback
+    finished      trial, status, reason
+    run_ended     reason
+
+Start with `RunLog` (writing) and `read_events`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from raytune_ahu.errors import RecordError, RunNotFoundError, StorageError
+
+SPEC_FILE = "spec.json"
+LOG_FILE = "log.jsonl"
+
+
+def plain(value: Any) -> Any:
+    """Convert numpy scalars, torch 0-d tensors, tuples and sets to plain JSON-ready Python values.
+
+    What has no plain form becomes its `repr`: a record must never fail because of an exotic metric.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        return plain(value.item())
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return repr(value)
+
+
+def _strict(value: Any) -> Any:
+    """Replace non-finite floats by {"float": "nan"} so that every line is standard JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": repr(value)}
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_strict(item) for item in value]
+    return value
+
+
+def _unstrict(item: dict[str, Any]) -> Any:
+    if len(item) == 1 and "float" in item and item["float"] in ("nan", "inf", "-inf"):
+        return float(item["float"])
+    return item
+
+
+def dumps(value: Any, *, indent: int | None = None) -> str:
+    """Serialise to standard JSON; NaN and infinities survive the round trip through `loads`."""
+    return json.dumps(_strict(plain(value)), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def loads(text: str) -> Any:
+    """Read what `dumps` wrote."""
+    return json.loads(text, object_hook=_unstrict)
+
+
+class RunLog:
+    """Appends events to a run's log; each one is flushed before `write` returns.
+
+    A context manager. The file is synced to disk at least once a second while events come in, and
+    when it is closed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LOG_FILE
+        try:
+            _drop_torn_line(self.path)
+            self._file = self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path}: {error.strerror or error}") from error
+        self._synced = time.monotonic()
+
+    def write(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Append one event and return it as it was written."""
+        record = {"event": event, "time": round(time.time(), 3), **plain(fields)}
+        self._file.write(dumps(record) + "\n")
+        self._file.flush()
+        if time.monotonic() - self._synced > 1.0:
+            self.sync()
+        return record
+
+    def sync(self) -> None:
+        """Force what was written onto the disk."""
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Sync and close; closing twice does no harm."""
+        if not self._file.closed:
+            self.sync()
+            self._file.close()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut a last line that a killed writer left unfinished, so that appending goes on cleanly."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb+") as file:
+        content = file.read()
+        if not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
+
+
+def read_events(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a run in the order they happened; an unfinished last line is left out.
+
+    Raises:
+        RunNotFoundError: If there is no log in `folder`.
+        RecordError: If a line before the last is damaged; the message names its number.
+    """
+    path = folder / LOG_FILE
+    if not path.exists():
+        raise RunNotFoundError(f"{folder} holds no run: {LOG_FILE} is missing there")
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield loads(line.decode("utf-8"))
+            except ValueError as error:
+                raise RecordError(
+                    f"line {number} of {path} is damaged ({error}); restore the file from a copy, "
+                    f"or cut it with: head -n {number - 1} log.jsonl > log.cut"
+                ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON to a temporary name, sync it and rename it, so that it is whole or not there.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(dumps(value, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read what `write_json` wrote.
+
+    Raises:
+        RunNotFoundError: If the file is missing.
+        RecordError: If it is damaged.
+    """
+    if not path.exists():
+        raise RunNotFoundError(f"{path.parent} holds no run: {path.name} is missing there")
+    try:
+        return loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged ({error}); restore it from a copy") from error

@@ -1,0 +1,115 @@
+"""ASHA, asynchronous successive halving (Li et al. 2018, MLSys 2020), in its two variants.
+
+`AshaStopping` lets trials run and stops those that fall behind; `AshaPromotion` is Algorithm 2 of
+the paper: trials pause at each rung and the best are promoted. Both are pure: no Ray, no clock.
+Notation: eta is the reduction factor, n the number of entries of a rung, the entry in question
+included.
+"""
+
+from __future__ import annotations
+
+from raytune_ahu.types import Decision
+from schedulers.base import RungScheduler, ScheduledTrial
+from schedulers.rungs import Rung
+
+
+class AshaStopping(RungScheduler):
+    """A trial at a milestone goes on if it is in the top 1/eta of those recorded there so far.
+
+    The rule. A report at a milestone (a rung level of the trial's bracket) is recorded in that
+    rung. The trial goes on if fewer than ceil(n / eta) of the n entries, its own included, are
+    strictly better; otherwise it is stopped. That is the same as being no worse than the linearly
+    interpolated 1/eta quantile of the n values, which is how Syne Tune writes it.
+
+    - **Who is compared**: all trials of the same bracket ever recorded at that level, also those
+      that have ended since. A trial is judged once per rung, when it arrives; later arrivals never
+      stop it.
+    - **First arrivals**: the first goes on whatever its value; while n <= eta only a trial that
+      nobody beats goes on.
+    - **Ties**: entries equal to the worst kept one go on, so more than 1/eta may.
+    - **Skipped milestones**: recorded is only a report exactly at the level. A trial that has no
+      report there, or one without the metric, is not compared there and goes on to the next.
+    - **Missing metric** (None): no judgement, the trial goes on; at `max_resource` it ends.
+    - **NaN and infinities**: a failed report. The trial is stopped at once, at any resource, and is
+      never a survivor. At a rung level it counts as an entry worse than every other.
+    - **Full resource**: a report at `max_resource` is recorded in the top rung and the trial is
+      stopped, having completed; beyond it the trial is stopped and not recorded.
+    - **Repeated reports** (an epoch run again after a restore): the first entry stays and the
+      answer is the same. After STOP every further report is answered with STOP.
+
+    It differs from Ray's `AsyncHyperBandScheduler` in these points: Ray compares a value with the
+    interpolated quantile of the others, not counting itself (so it may stop a trial here kept, or
+    the other way round, when the value falls between two neighbours of the quantile); fills a
+    skipped rung with a later value; lets a NaN trial run to its end; loses a rung level where
+    the float logarithm rounds down; and draws brackets from a softmax of their number of rungs.
+
+    Args: see `RungScheduler`.
+    """
+
+    kind = "asha"
+
+    def _judge(self, trial_id: str, trial: ScheduledTrial, rung: Rung) -> Decision:
+        if rung.n_better(rung[trial_id].loss) >= self._keep(len(rung)):
+            return Decision.STOP
+        rung.mark_survivor(trial_id)
+        return Decision.CONTINUE
+
+    def _keep(self, n_entries: int) -> int:
+        return -(-n_entries // self._eta)  # ceil in integers
+
+
+class AshaPromotion(RungScheduler):
+    """Every trial pauses at its milestone; a free worker promotes the best promotable one.
+
+    The rule. A report at a milestone (a rung level of the trial's bracket) is recorded in that
+    rung and the trial pauses. It is promotable while it waits there and is among the best
+    floor(n / eta) of the n entries. `next_trial` answers the promotable trial of the highest rung
+    level that has one, there the best; None if there is none, and the worker starts a new trial.
+    `resume` promotes it: it runs to its next milestone.
+
+    - **Who is compared**: all trials of the same bracket ever recorded at that level, also those
+      promoted, failed or ended since: places taken by promoted trials stay taken. Being promotable
+      is asked again at every call, so a trial may become so long after it paused, and cease to be.
+    - **First arrivals**: nobody is promoted out of a rung of fewer than eta entries.
+    - **Ties**: equal values are ordered by arrival, the earlier first, so that never more than
+      floor(n / eta) are promotable.
+    - **Several brackets**: rungs of different brackets are never compared; among promotable trials
+      at the same level in several brackets the better value is taken, then the lower bracket.
+    - **Skipped milestones**: recorded is only a report exactly at the level. A trial that has no
+      report there, or one without the metric, does not pause there and goes on to the next.
+    - **Missing metric** (None): no judgement, the trial goes on; at `max_resource` it ends.
+    - **NaN and infinities**: a failed report. The trial is stopped at once, at any resource, and is
+      never promoted. At a rung level it counts as an entry worse than every other.
+    - **Full resource**: a report at `max_resource` is recorded in the top rung and the trial is
+      stopped, having completed; beyond it the trial is stopped and not recorded.
+    - **Repeated reports** (an epoch run again after a restore): the first entry stays. A trial that
+      was promoted out of the rung goes on, one that still waits there is paused again. After STOP
+      every further report is answered with STOP.
+    - **Ended trials** (`finish`) are promotable no more; their entries stay.
+
+    The paper's loop looks at the rungs below the top, from above, as here. Its `top_k` says
+    nothing of ties or of failures.
+
+    Args: see `RungScheduler`.
+    """
+
+    kind = "asha-promotion"
+
+    def next_trial(self) -> str | None:
+        """The promotable trial of the highest rung; None: start a new trial. No side effects."""
+        for level in reversed(self._levels[:-1]):
+            promotable = []
+            for bracket, rungs in enumerate(self._rungs):
+                first = rungs[level].first_waiting() if level in rungs else None
+                if first is not None and first[0] <= self._keep(len(rungs[level])):
+                    promotable.append((rungs[level][first[1]].loss, bracket, first[1]))
+            if promotable:
+                return min(promotable)[2]
+        return None
+
+    def _judge(self, trial_id: str, trial: ScheduledTrial, rung: Rung) -> Decision:
+        self._pause(trial_id, trial, rung)
+        return Decision.PAUSE
+
+    def _keep(self, n_entries: int) -> int:
+        return n_entries // self._eta

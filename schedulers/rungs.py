@@ -13,25 +13,29 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
-from numbers import Real
+
+import numpy as np
 
 from raytune_ahu.errors import SpecError
 
 
-def whole_number(name: str, value: float, minimum: int, fix: str) -> int:
-    """Return `value` as an int if it is a whole number (numpy's count) of at least `minimum`.
+def _as_whole(value: object) -> int | None:
+    """Return a whole number (numpy's count, bools do not) as an int; None if it is not one."""
+    if not isinstance(value, int | float | np.integer) or isinstance(value, bool):
+        return None
+    return int(value) if math.isfinite(value) and value == math.floor(value) else None
+
+
+def whole_number(name: str, value: object, minimum: int, fix: str) -> int:
+    """Return `value` as an int if it is a whole number of at least `minimum`.
 
     Raises:
         SpecError: If it is not; the message names value, allowed range and fix.
     """
-    if not _is_whole(value) or value < minimum:
+    whole = _as_whole(value)
+    if whole is None or whole < minimum:
         raise SpecError(f"{name}={value!r} must be a whole number of at least {minimum}; {fix}")
-    return int(value)
-
-
-def _is_whole(value: object) -> bool:
-    legal = isinstance(value, Real) and not isinstance(value, bool)
-    return legal and math.isfinite(value) and value == int(value)
+    return whole
 
 
 def rung_levels(grace_period: int, reduction_factor: int, max_resource: int) -> tuple[int, ...]:
@@ -54,13 +58,13 @@ def rung_levels(grace_period: int, reduction_factor: int, max_resource: int) -> 
     eta = whole_number(
         "reduction_factor", reduction_factor, 2, "use 3 to keep the best third at each rung"
     )
-    if not _is_whole(grace_period) or not 1 <= grace_period <= top:
+    level = _as_whole(grace_period)
+    if level is None or not 1 <= level <= top:
         raise SpecError(
             f"grace_period={grace_period!r} must be in [1, max_epochs={top}]; "
             "use 1 to judge after the first epoch, or raise max_epochs"
         )
     levels = []
-    level = int(grace_period)
     while level < top:
         levels.append(level)
         level *= eta
@@ -124,7 +128,7 @@ class Rung:
         return bisect_left(self._ranking, (loss, -1))
 
     def nth_loss(self, place: int) -> float | None:
-        """Return the loss in a place (1 is the best); None if there is no such place or it failed."""
+        """Return the loss in a place (1 is the best); None if it is empty or its trial failed."""
         if not 1 <= place <= len(self._ranking):
             return None
         loss = self._ranking[place - 1][0]

@@ -1,1 +1,6 @@
-"""raytune_ahu.space."""
+"""Search spaces: what may be tuned, and how a configuration becomes a point of the unit cube."""
+
+from raytune_ahu.space.nested import flatten, unflatten
+from raytune_ahu.space.search_space import SearchSpace
+
+__all__ = ["SearchSpace", "flatten", "unflatten"]

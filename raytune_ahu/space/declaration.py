@@ -1,0 +1,170 @@
+"""The declarative form of a space, the same in Python dicts and in YAML or JSON files.
+
+Example, as YAML::
+
+    lr: {domain: loguniform, lower: 1e-4, upper: 0.1}
+    optimizer: {domain: choice, values: [sgd, adam]}
+    momentum: {domain: uniform, lower: 0.0, upper: 0.99, when: {optimizer: sgd}}
+    model:                                  # a group: its parameters are model/layers, model/width
+      layers: {domain: randint, lower: 1, upper: 4}          # 1, 2, 3 and 4
+      width: {domain: qlograndint, lower: 16, upper: 256, q: 16, when: {model/layers: {">": 1}}}
+    epochs: 27                              # a constant
+    forbidden:
+      - {optimizer: sgd, model/layers: [3, 4]}
+
+- Bounds are inclusive. Names in `when` and `forbidden` are full names. After a name stands a value,
+  a list of values (any of them), or an operator: `{">": 1}`. Several names must all hold; a list of
+  mappings means any of them. A list that is itself a legal value of the parameter is that value.
+- `forbidden` lists combinations that are never proposed.
+- `{parameters: {...}, forbidden: [...]}` is the explicit form, in which a parameter may be called
+  "forbidden" or "parameters".
+- A tuple is written `{tuple: [3, 3]}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from raytune_ahu.errors import SpaceError
+from raytune_ahu.space.conditions import (
+    FORBIDDEN_OPERATORS,
+    AllOf,
+    Condition,
+    parse_condition,
+    parse_terms,
+    written_condition,
+    written_terms,
+)
+from raytune_ahu.space.discrete import Constant
+from raytune_ahu.space.domain import Domain
+from raytune_ahu.space.entries import KINDS, build_domain
+from raytune_ahu.space.nested import SEPARATOR, unflatten
+from raytune_ahu.space.values import plain, tag_tuples, untag_tuples
+
+_ENTRY_FIELDS = {"when", *(f for kind in KINDS.values() for f in kind.required + kind.optional)}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A named domain, active always or under a condition."""
+
+    name: str
+    """Flat name, the keys of its path joined with "/"."""
+    domain: Domain
+    """Its legal values."""
+    condition: Condition | None = None
+    """When it is active; None: always."""
+
+    def entry(self) -> Any:
+        """The declaration as it stands in a file; an unconditional constant is just its value."""
+        if isinstance(self.domain, Constant) and self.condition is None:
+            value = self.domain.value
+            return self.domain.entry() if isinstance(value, dict) else tag_tuples(value)
+        if self.condition is None:
+            return self.domain.entry()
+        return self.domain.entry() | {"when": written_condition(self.condition)}
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """Everything that a user declares about a space."""
+
+    parameters: tuple[Parameter, ...]
+    """In the order of their declaration."""
+    forbidden: tuple[AllOf, ...] = ()
+    """Combinations that are never proposed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the declaration as plain, JSON-ready data."""
+        parameters = unflatten({p.name: p.entry() for p in self.parameters})
+        clauses = [written_terms(terms) for terms in self.forbidden]
+        if "forbidden" in parameters or "parameters" in parameters:
+            return {"parameters": parameters, "forbidden": clauses}
+        return {**parameters, "forbidden": clauses} if clauses else parameters
+
+
+def parse_declaration(written: Mapping[str, Any]) -> Declaration:
+    """Read the declarative form.
+
+    Raises:
+        SpaceError: If anything in it is not valid; the message names the parameter.
+    """
+    if not isinstance(written, Mapping):
+        raise SpaceError(
+            f"a search space must be a mapping of names to domains, not {type(written).__name__}"
+        )
+    entries, clauses = _split(written)
+    found = dict(_walk(entries, ""))
+    if not found:
+        raise SpaceError("the search space is empty; declare at least one parameter")
+    domains = {name: _named(name, build_domain, entry) for name, entry in found.items()}
+    parameters = []
+    for name, entry in found.items():
+        condition = None
+        if "when" in entry:
+            condition = _named(name, parse_condition, entry["when"], domains, name)
+        parameters.append(Parameter(name, domains[name], condition))
+    return Declaration(tuple(parameters), _parse_forbidden(clauses, domains))
+
+
+def _split(written: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
+    inner = written.get("parameters")
+    if isinstance(inner, Mapping) and not isinstance(inner.get("domain"), str):
+        unknown = [key for key in written if key not in ("parameters", "forbidden")]
+        if not unknown:
+            return inner, written.get("forbidden") or []
+        raise SpaceError(
+            f"unknown key {unknown[0]!r} beside 'parameters', known are parameters, forbidden"
+        )
+    clauses = written.get("forbidden", [])
+    if "forbidden" in written and not isinstance(clauses, (list, tuple)):
+        raise SpaceError(
+            "forbidden must be a list of combinations, such as [{optimizer: sgd, layers: 3}]; for "
+            "a parameter of that name use the form {parameters: {...}, forbidden: [...]}"
+        )
+    return {key: item for key, item in written.items() if key != "forbidden"}, clauses
+
+
+def _parse_forbidden(clauses: Any, domains: Mapping[str, Domain]) -> tuple[AllOf, ...]:
+    if not isinstance(clauses, (list, tuple)):
+        raise SpaceError(f"forbidden={clauses!r} must be a list of combinations")
+    what = "forbidden combination"
+    return tuple(parse_terms(clause, domains, FORBIDDEN_OPERATORS, what) for clause in clauses)
+
+
+def _walk(group: Mapping[Any, Any], prefix: str) -> Iterable[tuple[str, dict[str, Any]]]:
+    for key, item in group.items():
+        where = f"parameter {prefix + str(key)!r}"
+        if not isinstance(key, str) or not key:
+            raise SpaceError(f"{where}: name {key!r} must be a non-empty string; quote it")
+        if SEPARATOR in key:
+            raise SpaceError(
+                f"{where}: name {key!r} must not hold {SEPARATOR!r}, which joins the names of "
+                "groups; nest it in a group instead"
+            )
+        name = prefix + key
+        if not isinstance(item, Mapping) or set(item) == {"tuple"}:
+            yield name, {"domain": "constant", "value": _named(name, _constant, item)}
+        elif "domain" in item and not isinstance(item["domain"], Mapping):
+            yield name, dict(item)
+        elif not item:
+            raise SpaceError(f"{where}: an empty group holds no parameter; remove it")
+        elif set(item) <= _ENTRY_FIELDS and set(item) & {"lower", "upper", "values", "q"}:
+            raise SpaceError(
+                f"{where}: the field 'domain' is missing; add it, known are {', '.join(KINDS)}"
+            )
+        else:
+            yield from _walk(item, name + SEPARATOR)
+
+
+def _constant(item: Any) -> Any:
+    return tag_tuples(plain(untag_tuples(item)))
+
+
+def _named(name: str, function: Any, *args: Any) -> Any:
+    try:
+        return function(*args)
+    except SpaceError as error:
+        raise SpaceError(f"parameter {name!r}: {error}") from error

@@ -50,5 +50,9 @@ class MetricError(AhuError, ValueError):
     """The trainable does not report the metric. The message names the metrics it does report."""
 
 
+class CheckpointError(AhuError, ValueError):
+    """A checkpoint is absent, damaged, or belongs to another kind of trial."""
+
+
 class OptionalDependencyError(AhuError, ImportError):
     """A feature needs a package that is not installed. The message gives the install command."""

@@ -1,9 +1,9 @@
 """The recorder stands between a driver and the pure algorithms, and writes down what passes.
 
-It is a searcher and a scheduler at once (see `protocols`), made of one of each. Every suggestion and
-every decision is in the log before the driver sees it, and the searcher learns from a report in the
-same moment in which the scheduler judges it. So the log alone gives back, by `replay`, the exact
-state of both.
+It is a searcher and a scheduler at once (see `protocols`), made of one of each. Every suggestion
+and every decision is in the log before the driver sees it, and the searcher learns from a report in
+the same moment in which the scheduler judges it. So the log alone gives back, by `replay`, the
+exact state of both.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Recorder:
         """Do nothing: `suggest` has entered the trial into the scheduler already."""
 
     def report(self, report: Report) -> Decision:
-        """Let the scheduler judge and the searcher learn; record both before the decision is used."""
+        """Let the scheduler judge and the searcher learn; record it before the decision is used."""
         decision = self.scheduler.report(report)
         self.searcher.observe(report)
         self.record(
@@ -174,7 +174,7 @@ class Recorder:
 
 
 def _same(made: Any, recorded: Any) -> bool:
-    """Compare plain values; floats to 12 digits, as another CPU may round the last bits otherwise."""
+    """Compare plain values; floats to 12 digits, as another CPU may round the last bits."""
     if isinstance(made, float) and isinstance(recorded, (int, float)):
         return math.isclose(made, recorded, rel_tol=1e-12, abs_tol=1e-300)
     if isinstance(made, dict) and isinstance(recorded, dict):

@@ -1,8 +1,8 @@
 """The record of a run: `spec.json`, and `log.jsonl` with one line for everything that happened.
 
 The log is append-only and it is the truth: the live view, the final summary, a resumed run and the
-analysis all read the same events. An event is a flat JSON object with at least `event` (its kind) and
-`time` (seconds since the epoch). The kinds, and the keys beside these two:
+analysis all read the same events. An event is a flat JSON object with at least `event` (its kind)
+and `time` (seconds since the epoch). The kinds, and the keys beside these two:
 
     run_started   session, host, pid, slots, versions
     suggested     trial, origin, configuration

@@ -37,7 +37,10 @@ class TrialState:
     """Time its epochs took, as measured in the worker."""
     checkpoints: dict[int, str] = field(default_factory=dict)
     """Resource -> checkpoint folder, relative to the run's folder."""
+    told_to_stop: bool = False
+    """Whether the scheduler decided to stop it; it is final once that has been done."""
     error: str | None = None
+    """Text of the newest exception it raised, with traceback."""
     reason: str | None = None
     """Why it ended, in words."""
 
@@ -90,12 +93,12 @@ class RunState:
 
     def counts(self) -> Counter[TrialStatus]:
         """Number of trials by status."""
-        return Counter(trial.status for trial in self.trials.values())
+        return Counter(trial.status for trial in list(self.trials.values()))
 
     @property
     def epochs_run(self) -> int:
         """Epochs that all trials together have run."""
-        return sum(trial.epochs_run for trial in self.trials.values())
+        return sum(trial.epochs_run for trial in list(self.trials.values()))
 
     @property
     def model_share(self) -> float:
@@ -115,7 +118,8 @@ class RunState:
         trial = self.trials[event["trial"]]
         trial.resource, trial.value = int(event["resource"]), event["value"]
         trial.epochs_run += 1
-        trial.seconds += float(event["metrics"].get("time_this_iter_s", 0.0))
+        trial.told_to_stop = event["decision"] == "stop"
+        trial.seconds += float(event["metrics"].get("time_this_iter_s") or 0.0)
         trial.status = TrialStatus.PAUSED if event["decision"] == "pause" else TrialStatus.RUNNING
         loss = as_loss(trial.value, self.mode)
         if math.isinf(loss) or trial.value is None:

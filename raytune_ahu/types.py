@@ -65,7 +65,7 @@ class Report:
     """The metric, in the user's own orientation. None: this report did not contain the metric. NaN
     and infinities are kept as they are; everybody treats them as a failed report."""
     metrics: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """Everything the trainable reported, as it is recorded; searchers and schedulers do not read it."""
+    """Everything the trainable reported, for the record; the algorithms do not read it."""
 
     def __post_init__(self) -> None:
         if isinstance(self.resource, bool) or self.resource != int(self.resource):

@@ -1,1 +1,1 @@
-"""raytune_ahu.adapters."""
+"""Everything that touches Ray: cluster, space, search algorithm, callbacks, progress, runner."""

@@ -1,0 +1,203 @@
+"""The specification of an experiment: what is tuned, over which space, how, and for how long.
+
+`ExperimentSpec` is frozen, checks itself when it is made, and goes to JSON and back exactly; the
+runner writes it into the run's folder as `spec.json` and a resumed run starts from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from raytune_ahu.errors import SpecError
+from raytune_ahu.records import plain
+from raytune_ahu.space import SearchSpace
+from raytune_ahu.types import Configuration, Mode
+
+SPEC_VERSION = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentSpec:
+    """Everything that defines an experiment.
+
+    Raises:
+        SpecError: If a value is out of its range, or values contradict each other.
+    """
+
+    name: str
+    """Name of the run, and of its folder under `storage_path`."""
+    trainable: str
+    """What is trained, as `module:Class`."""
+    space: SearchSpace
+    """The search space."""
+    metric: str
+    """Key of the reported metric that is optimised."""
+    mode: Mode
+    """Whether the metric is minimised or maximised."""
+    max_epochs: int
+    """Epochs of a full training; every trial is stopped there."""
+    num_samples: int | None = None
+    """Trials to start at most; None: as many as the time budget allows."""
+    time_budget_s: float | None = None
+    """Wall seconds the run may take; None: until `num_samples` trials have ended."""
+    search: str = "bohb"
+    """Name of the searcher (`raytune_ahu.search.SEARCHERS`)."""
+    search_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the searcher, by their keyword."""
+    points_to_evaluate: tuple[Configuration, ...] = ()
+    """Configurations to try first."""
+    scheduler: str = "asha"
+    """Name of the scheduler (`schedulers.SCHEDULERS`)."""
+    grace_period: int = 1
+    """Epochs of the first rung: no trial is judged earlier."""
+    reduction_factor: int = 3
+    """Eta: about one in `reduction_factor` trials passes a rung."""
+    brackets: int = 1
+    """Number of ladders of rungs; each further one starts `reduction_factor` times higher."""
+    cpus_per_trial: float = 1.0
+    """CPU cores a trial takes."""
+    gpus_per_trial: float = 0.0
+    """GPUs a trial takes; a fraction lets trials share one."""
+    max_concurrent: int | None = None
+    """Trials running at the same time at most; None: as many as the cluster has room for."""
+    storage_path: str = "runs"
+    """Folder under which the run's folder lies; on a cluster, one that every node sees."""
+    seed: int = 0
+    """Root seed of everything random."""
+    max_failures: int = 0
+    """How often a trial that raised an exception is tried again from its newest checkpoint."""
+    checkpoint_frequency: int = 1
+    """Epochs between two checkpoints of a trial; 0: only when a trial is paused."""
+    reuse_workers: bool = True
+    """Whether worker processes serve one trial after another (start-up costs a second or more)."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Fixed values for the trainable, JSON-ready; it finds them as `config["settings"]`."""
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(_NAME.fullmatch(self.name)),
+            f"name={self.name!r} must be 1 to 128 letters, digits, '.', '_' or '-', "
+            "starting with a letter or digit",
+        )
+        _require(":" in self.trainable, f"trainable={self.trainable!r} must be 'module:Class'")
+        _require(bool(self.metric), "metric must not be empty; name a metric the trainable reports")
+        _require(self.mode in ("min", "max"), f"mode={self.mode!r} must be 'min' or 'max'")
+        self._check_budget()
+        self._check_scheduler()
+        self._check_resources()
+        _require(self.seed >= 0, f"seed={self.seed} must be at least 0")
+        _require(self.max_failures >= 0, f"max_failures={self.max_failures} must be at least 0")
+        _require(
+            self.checkpoint_frequency >= 0,
+            f"checkpoint_frequency={self.checkpoint_frequency} must be at least 0",
+        )
+        for point in self.points_to_evaluate:
+            self.space.validate(point)
+
+    def _check_budget(self) -> None:
+        _require(_is_count(self.max_epochs), f"max_epochs={self.max_epochs} must be at least 1")
+        _require(
+            self.num_samples is not None or self.time_budget_s is not None,
+            "give num_samples, time_budget_s, or both: a run must end",
+        )
+        if self.num_samples is not None:
+            _require(
+                _is_count(self.num_samples),
+                f"num_samples={self.num_samples} must be at least 1 trial",
+            )
+        if self.time_budget_s is not None:
+            _require(
+                math.isfinite(self.time_budget_s) and self.time_budget_s > 0,
+                f"time_budget_s={self.time_budget_s} must be more than 0 seconds",
+            )
+
+    def _check_scheduler(self) -> None:
+        _require(
+            _is_count(self.grace_period) and self.grace_period <= self.max_epochs,
+            f"grace_period={self.grace_period} must be in [1, max_epochs={self.max_epochs}]; "
+            "use 1 to judge after the first epoch",
+        )
+        _require(
+            isinstance(self.reduction_factor, int) and self.reduction_factor >= 2,
+            f"reduction_factor={self.reduction_factor} must be a whole number of at least 2; "
+            "3 keeps about the best third at each rung",
+        )
+        _require(_is_count(self.brackets), f"brackets={self.brackets} must be at least 1")
+
+    def _check_resources(self) -> None:
+        _require(
+            math.isfinite(self.cpus_per_trial) and self.cpus_per_trial >= 0,
+            f"cpus_per_trial={self.cpus_per_trial} must be at least 0",
+        )
+        gpus = self.gpus_per_trial
+        _require(
+            math.isfinite(gpus) and gpus >= 0 and (gpus <= 1 or gpus == int(gpus)),
+            f"gpus_per_trial={gpus} must be a fraction in [0, 1] or a whole number of GPUs",
+        )
+        _require(
+            self.cpus_per_trial > 0 or gpus > 0,
+            "a trial must take some CPU or GPU; use cpus_per_trial=1",
+        )
+        _require(
+            self.max_concurrent is None or _is_count(self.max_concurrent),
+            f"max_concurrent={self.max_concurrent} must be at least 1 trial at a time",
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.storage_path).expanduser().resolve() / self.name
+
+    def replace(self, **changes: Any) -> ExperimentSpec:
+        """Return a checked copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict from which `from_dict` makes an equal specification."""
+        fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        fields["space"] = self.space.to_dict()
+        return {"spec_version": SPEC_VERSION, **plain(fields)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ExperimentSpec:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            SpecError: If a key is unknown or missing, or the version is newer than this code.
+        """
+        values = dict(data)
+        version = values.pop("spec_version", None)
+        _require(
+            version == SPEC_VERSION,
+            f"spec_version={version} must be {SPEC_VERSION}; use the release that wrote it",
+        )
+        fields = {item.name: item for item in dataclasses.fields(cls)}
+        unknown = sorted(values.keys() - fields.keys())
+        _require(not unknown, f"unknown keys {unknown}; known are {sorted(fields)}")
+        missing = sorted(
+            name
+            for name, item in fields.items()
+            if name not in values
+            and item.default is dataclasses.MISSING
+            and item.default_factory is dataclasses.MISSING
+        )
+        _require(not missing, f"missing keys {missing}")
+        values["space"] = SearchSpace.from_dict(values["space"])
+        values["points_to_evaluate"] = tuple(values.get("points_to_evaluate", ()))
+        return cls(**values)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise SpecError(message)

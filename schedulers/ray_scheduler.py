@@ -1,0 +1,223 @@
+"""Any scheduler of this package, driven by Ray Tune.
+
+`RayScheduler(AshaPromotion(...))` goes into `tune.run(scheduler=...)`. It turns Ray's results into
+reports and decisions into Ray's words, and it does what Ray leaves to nobody: paused trials are
+promoted through their checkpoints onto free workers, and those that nothing can promote any more
+are stopped at the end instead of holding the run for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.experiment import Trial
+from ray.tune.result import AUTO_RESULT_KEYS, TIME_THIS_ITER_S, TRAINING_ITERATION
+from ray.tune.schedulers import TrialScheduler
+
+from raytune_ahu.errors import MetricError
+from raytune_ahu.types import Decision, Report, TrialStatus
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+
+    from raytune_ahu.protocols import Scheduler
+
+_RAY_DECISION = {
+    Decision.CONTINUE: TrialScheduler.CONTINUE,
+    Decision.PAUSE: TrialScheduler.PAUSE,
+    Decision.STOP: TrialScheduler.STOP,
+}
+_WORKER_KEYS = ("hostname", "node_ip", "pid")
+_NOT_METRICS = frozenset(AUTO_RESULT_KEYS) | {*_WORKER_KEYS, "done", "trial_id", "experiment_tag"}
+
+
+class RayScheduler(TrialScheduler):
+    """A Ray trial scheduler that asks one of ours.
+
+    The resource is Ray's `training_iteration`. A missing metric is passed on as a report without a
+    value (see the scheduler's own rule), unless the first report of the whole run lacks it: then
+    the trainable does not report this metric, and the run is stopped with a `MetricError`.
+
+    Args:
+        scheduler: A scheduler of this package (the runner puts a recording one into its place).
+        metric: Key of the metric; None: the one given to `tune.run`.
+        slots: Trials that may run at once. With it, a paused trial is resumed only when a worker is
+            really free, so that the choice is made as late as possible; without it, as soon as
+            there is one to promote.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        *,
+        metric: str | None = None,
+        slots: Callable[[], int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.scheduler = scheduler
+        self.slots = slots
+        self.fatal_error: MetricError | None = None
+        self._metric = metric
+        self._metric_seen = False
+        self._trials: dict[str, Trial] = {}
+        self._ending: dict[str, TrialStatus] = {}
+        self._newest: dict[str, int] = {}
+
+    # Ray checks a scheduler's metric in every result and aborts the run when it is missing once;
+    # this class has its own rule, so it names no metric to Ray.
+    @property
+    def metric(self) -> None:
+        """None: see the class."""
+        return None
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Take the metric of `tune.run`; False if another one is set already."""
+        if metric is not None and self._metric not in (None, metric):
+            return False
+        self._metric = self._metric or metric
+        return True
+
+    # --- a trial's life -------------------------------------------------------------------------
+
+    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+        """A new trial, a restored one, or one that is tried again after an error."""
+        if trial.trial_id not in self._trials:
+            self.scheduler.add(trial.trial_id)
+        self._trials[trial.trial_id] = trial
+
+    def on_trial_result(
+        self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
+    ) -> str:
+        """Pass a result on as a report, and the decision back."""
+        report = self._report(trial.trial_id, result)
+        decision = self.scheduler.report(report)
+        self._newest[trial.trial_id] = report.resource
+        if decision is Decision.STOP:
+            self._ending[trial.trial_id] = self._status_at(report)
+        return str(_RAY_DECISION[decision])
+
+    def on_trial_complete(
+        self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
+    ) -> None:
+        """A running trial was stopped by us, or ended itself; its last result may be new."""
+        trial_id = trial.trial_id
+        if trial_id not in self._ending:
+            resource = int(result.get(TRAINING_ITERATION, 0))
+            self._ending[trial_id] = TrialStatus.COMPLETED
+            if resource > self._newest.get(trial_id, 0):
+                self.on_trial_result(tune_controller, trial, result)
+        self._finish(trial_id, self._ending[trial_id])
+
+    def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
+        """A waiting or paused trial was stopped."""
+        self._finish(trial.trial_id, TrialStatus.STOPPED)
+
+    def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
+        """An exception. Ray tries again if the trial's status is ERROR here, else it gives up."""
+        if trial.status != Trial.ERROR:
+            self._finish(trial.trial_id, TrialStatus.FAILED)
+
+    def _finish(self, trial_id: str, status: TrialStatus) -> None:
+        self.scheduler.finish(trial_id, status)
+        self._ending.pop(trial_id, None)
+        self._newest.pop(trial_id, None)
+
+    def _status_at(self, report: Report) -> TrialStatus:
+        if report.value is not None and not math.isfinite(report.value):
+            return TrialStatus.FAILED
+        if report.resource >= self.scheduler.max_resource:
+            return TrialStatus.COMPLETED
+        return TrialStatus.STOPPED
+
+    # --- reports --------------------------------------------------------------------------------
+
+    def _report(self, trial_id: str, result: Mapping[str, Any]) -> Report:
+        metrics = {
+            key: value
+            for key, value in result.items()
+            if key not in _NOT_METRICS and not key.startswith("config/")
+        }
+        if result.get("iterations_since_restore") == 1:
+            metrics.update((key, result[key]) for key in _WORKER_KEYS if key in result)
+        value = self._value(metrics)
+        metrics[TIME_THIS_ITER_S] = result.get(TIME_THIS_ITER_S)
+        return Report(trial_id, int(result[TRAINING_ITERATION]), value, metrics)
+
+    def _value(self, metrics: Mapping[str, Any]) -> float | None:
+        if self._metric is None:
+            raise self._fatal(
+                "no metric is set; give tune.run(metric=...) or RayScheduler(metric=)"
+            )
+        if self._metric not in metrics:
+            if self._metric_seen:
+                return None
+            known = sorted(key for key in metrics if key not in _WORKER_KEYS)
+            raise self._fatal(
+                f"the trainable does not report metric={self._metric!r}; it reports {known}"
+            )
+        self._metric_seen = True
+        value = metrics[self._metric]
+        try:
+            return None if value is None else float(value)
+        except (TypeError, ValueError):
+            raise self._fatal(
+                f"metric={self._metric!r} was reported as {value!r}; it must be a number"
+            ) from None
+
+    def _fatal(self, message: str) -> MetricError:
+        """Keep the error where the runner finds it; Ray wraps what is raised into text."""
+        self.fatal_error = MetricError(message)
+        return self.fatal_error
+
+    # --- free workers ---------------------------------------------------------------------------
+
+    def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
+        """A waiting trial first, then the paused trial that the scheduler promotes.
+
+        Ray calls this in every step. When no trial runs, no new one will come and none can be
+        promoted, the trials that are left paused are stopped here.
+        """
+        live = [t for t in tune_controller.get_live_trials() if not t.is_finished()]
+        waiting = [trial for trial in live if trial.status == Trial.PENDING]
+        if waiting:
+            return min(waiting, key=lambda trial: str(trial.trial_id))
+        running = sum(trial.status == Trial.RUNNING for trial in live)
+        promoted = self.scheduler.next_trial()
+        if promoted is not None:
+            trial = self._trials[promoted]
+            if trial.status != Trial.PAUSED:  # its checkpoint is still being written
+                return None
+            if self.slots is not None and running >= self.slots():
+                return None
+            self.scheduler.resume(promoted)
+            return trial
+        if running == 0 and _search_is_over(tune_controller.search_alg):
+            for trial in live:
+                tune_controller.stop_trial(trial)
+        return None
+
+    # --- state ----------------------------------------------------------------------------------
+
+    def debug_string(self) -> str:
+        """One line for Ray's own status output."""
+        rungs = ", ".join(f"{r.level}: {r.entrants}->{r.survivors}" for r in self.scheduler.rungs())
+        return f"{type(self.scheduler).__name__} rungs (entrants->survivors) {rungs}"
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write the scheduler's state to a file."""
+        Path(checkpoint_path).write_text(json.dumps(self.scheduler.state_dict()), encoding="utf-8")
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read what `save` wrote."""
+        state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
+        self.scheduler.load_state_dict(state)
+        self._metric_seen = True
+
+
+def _search_is_over(search_alg: Any) -> bool:
+    exhausted = getattr(search_alg, "exhausted", None)
+    return bool(search_alg.is_finished() if exhausted is None else exhausted)

@@ -55,6 +55,10 @@ class SchedulerAdapter(Protocol):
     slots: Callable[[], int] | None
     fatal_error: MetricError | None
 
+    def set_search_properties(self, metric: str | None, mode: str | None) -> bool:
+        """Tell it which metric to read."""
+        ...
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -116,6 +120,7 @@ def run(
         _make_folder(spec)
     scheduler.scheduler = recorder
     scheduler.slots = slots
+    scheduler.set_search_properties(spec.metric, spec.mode)
     console = console or Console()
     with RunLog(spec.folder) as log:
         recorder.attach(log)
@@ -165,7 +170,6 @@ def _drive(
                 trainable,
                 name=spec.name,
                 storage_path=str(spec.folder.parent),
-                metric=spec.metric,
                 search_alg=search,
                 scheduler=scheduler,
                 stop=deadline,
@@ -314,6 +318,7 @@ def _quiet_ray(verbose: bool, slots: Slots) -> Iterator[None]:
         "TUNE_MAX_PENDING_TRIALS_PG": str(slots()),
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "1" if verbose else "0",
+        "RAY_AIR_NEW_OUTPUT": "1" if verbose else "0",  # the new output engine is never silent
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update({name: value for name, value in settings.items() if before[name] is None})

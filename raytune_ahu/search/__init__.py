@@ -1,1 +1,25 @@
-"""raytune_ahu.search."""
+"""Searchers: they propose configurations and learn from reports. No Ray, no torch.
+
+`bohb.py` is the one to read; its model is `kde.py`, behind the interface of `model.py`.
+"""
+
+from raytune_ahu.search.base import BaseSearcher
+from raytune_ahu.search.bohb import BohbSearcher
+from raytune_ahu.search.grid import GridSearcher
+from raytune_ahu.search.kde import KdeModel, KdeSettings
+from raytune_ahu.search.model import Observations, SurrogateModel
+from raytune_ahu.search.random import RandomSearcher
+from raytune_ahu.search.registry import SEARCHERS, build_searcher
+
+__all__ = [
+    "SEARCHERS",
+    "BaseSearcher",
+    "BohbSearcher",
+    "GridSearcher",
+    "KdeModel",
+    "KdeSettings",
+    "Observations",
+    "RandomSearcher",
+    "SurrogateModel",
+    "build_searcher",
+]

@@ -1,0 +1,185 @@
+"""BOHB as a searcher: random draws until the model has enough data, then mostly the model.
+
+Falkner, Klein, Hutter: BOHB, Robust and Efficient Hyperparameter Optimization at Scale (ICML 2018).
+Where BOHB couples its model to Hyperband, this searcher knows no scheduler: it reads reports, and
+takes the rung levels as the budgets of its model. Start with `BohbSearcher`; the model is `kde.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from raytune_ahu.errors import SpecError
+from raytune_ahu.search.base import BaseSearcher, Proposal, check_no_grid
+from raytune_ahu.search.checks import (
+    check_choice,
+    check_fraction,
+    check_integer,
+    check_rung_levels,
+)
+from raytune_ahu.search.history import History
+from raytune_ahu.search.hpbandster_engine import HpbandsterEngine
+from raytune_ahu.search.kde import KdeModel, KdeSettings
+from raytune_ahu.search.model import SurrogateModel
+
+if TYPE_CHECKING:
+    from raytune_ahu.space import SearchSpace
+
+_HPBANDSTER_TRIES = 10
+"""Proposals asked of hpbandster before a random draw, where they are forbidden or not new."""
+
+
+class BohbSearcher(BaseSearcher):
+    """Proposes the best-scored of a number of candidates from its model.
+
+    1. The user's points (`user`).
+    2. With probability `random_fraction`, or while the model has too little data: a random draw
+       (`random`).
+    3. Else `n_candidates` are drawn from the model, and the one it scores highest is taken that is
+       legal and was not proposed before (`model@<rung level>`); a random draw if there is none.
+
+    A report at a rung level is an observation of that level; reports in between are kept only for
+    models that ask for them. A repeated report replaces the earlier one. A missing value teaches
+    nothing. A trial that fails, or reports a value that is not finite, is an observation of +inf at
+    the rung level it was heading for. A trial that ends otherwise keeps its observations.
+
+    With `engine="hpbandster"`, hpbandster's own generator makes steps 2 and 3 from the same
+    observations. It does not look at running trials.
+
+    Args:
+        space: The search space, without `grid_search` parameters.
+        mode: Whether the metric is minimised or maximised.
+        seed: Root seed of the run.
+        rung_levels: Resources at which trials are compared, ascending: those of the scheduler.
+        model: `kde`, or any `SurrogateModel` (which then ignores the options of the density model).
+        engine: `native`, or `hpbandster` (the package must be installed).
+        random_fraction: Share of random suggestions once there is a model, in [0, 1].
+        top_fraction: Share of good observations, in (0, 1).
+        n_candidates: Candidates that are scored per suggestion, >= 1.
+        bandwidth_factor: Widening of the bandwidth when candidates are drawn, > 0.
+        min_bandwidth: Floor of the bandwidths, in [1e-4, 1].
+        min_points_in_model: Least number of good observations, >= d + 1 (None: d + 1).
+        avoid_pending: Whether to stay away from configurations that are running, see `KdeModel`.
+        points_to_evaluate: Configurations to try first; partial ones are completed at random.
+
+    Raises:
+        SpecError: If an argument is out of its range.
+        SpaceError: If a point is not legal in the space.
+        OptionalDependencyError: If hpbandster is asked for and not installed.
+    """
+
+    name: ClassVar[str] = "bohb"
+    option_names: ClassVar[tuple[str, ...]] = (
+        "model",
+        "engine",
+        "random_fraction",
+        "top_fraction",
+        "n_candidates",
+        "bandwidth_factor",
+        "min_bandwidth",
+        "min_points_in_model",
+        "avoid_pending",
+    )
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        mode: str,
+        seed: int,
+        rung_levels: Sequence[int],
+        model: str | SurrogateModel = "kde",
+        engine: str = "native",
+        random_fraction: float = 1 / 3,
+        top_fraction: float = 0.15,
+        n_candidates: int = 64,
+        bandwidth_factor: float = 3.0,
+        min_bandwidth: float = 1e-3,
+        min_points_in_model: int | None = None,
+        avoid_pending: bool = True,
+        points_to_evaluate: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        check_no_grid(space, self.name)
+        check_choice("engine", engine, ("native", "hpbandster"))
+        self._random_fraction = check_fraction("random_fraction", random_fraction)
+        self._n_candidates = check_integer("n_candidates", n_candidates, low=1)
+        settings = KdeSettings(
+            top_fraction=top_fraction,
+            bandwidth_factor=bandwidth_factor,
+            min_bandwidth=min_bandwidth,
+            min_points_in_model=min_points_in_model,
+            avoid_pending=avoid_pending,
+        )
+        self._model = _make_model(space, model, settings)
+        super().__init__(
+            space,
+            mode=mode,
+            seed=seed,
+            history=History(
+                len(space.names),
+                check_rung_levels(rung_levels),
+                every_report=self._model.every_report,
+            ),
+            points_to_evaluate=points_to_evaluate,
+        )
+        self._engine: HpbandsterEngine | None = None
+        if engine == "hpbandster":
+            if model != "kde":
+                raise SpecError("engine='hpbandster' has only model='kde'; use engine='native'")
+            self._engine = HpbandsterEngine(
+                space.n_choices,
+                seed=self._seed,
+                random_fraction=self._random_fraction,
+                n_candidates=self._n_candidates,
+                settings=settings,
+            )
+
+    def _propose(self) -> Proposal:
+        if self._engine is not None:
+            return self._propose_by_hpbandster(self._engine)
+        proposal = None
+        if self._rng.random() >= self._random_fraction:
+            proposal = self._propose_by_model()
+        return proposal or self._draw()
+
+    def _propose_by_model(self) -> Proposal | None:
+        level = self._model.fit(self._history.observations(), self._rng)
+        if level is None:
+            return None
+        candidates = self._model.propose(self._n_candidates, self._rng)
+        scores = self._model.score(candidates)
+        for i in np.argsort(-scores, kind="stable"):
+            configuration = self._space.try_decode(candidates[i])
+            if configuration is None:
+                continue  # a forbidden combination
+            vector = self._encode(configuration)
+            if not self._history.has_seen(vector):
+                return Proposal(configuration, vector, f"model@{level}")
+        return None
+
+    def _propose_by_hpbandster(self, engine: HpbandsterEngine) -> Proposal:
+        observations = self._history.observations()
+        for attempt in range(_HPBANDSTER_TRIES):
+            number = len(self._history) * _HPBANDSTER_TRIES + attempt
+            vector, level = engine.propose(observations, number)
+            if vector is None:
+                break
+            configuration = self._space.try_decode(vector)
+            if configuration is None:
+                continue
+            vector = self._encode(configuration)
+            if not self._history.has_seen(vector):
+                return Proposal(configuration, vector, f"model@{level}")
+        return self._draw()
+
+
+def _make_model(
+    space: SearchSpace, model: str | SurrogateModel, settings: KdeSettings
+) -> SurrogateModel:
+    if not isinstance(model, str):
+        return model
+    check_choice("model", model, ("kde",))
+    return KdeModel(space.n_choices, settings)

@@ -54,15 +54,20 @@ class Term:
             return f"{self.name} in {{{', '.join(repr(value) for value in self.values)}}}"
         return f"{self.name} {self.operator} {self.values[0]!r}"
 
-    def written(self) -> Any:
-        """What stands after the parameter's name in a file."""
+    def operand(self) -> Any:
+        """What stands after the operator in a file."""
         tagged = [tag_tuples(value) for value in self.values]
+        return tagged if self.operator == "in" else tagged[0]
+
+    def written(self) -> Any:
+        """What stands after the parameter's name in a file, if this is the only term about it."""
+        operand = self.operand()
         if self.operator == "in":
-            return tagged
+            return operand
         if self.operator == "==":
             # A list or a dict that is one value is wrapped, lest it be read as several.
-            return [tagged[0]] if isinstance(tagged[0], (list, dict)) else tagged[0]
-        return {self.operator: tagged[0]}
+            return [operand] if isinstance(operand, (list, dict)) else operand
+        return {self.operator: operand}
 
 
 AllOf: TypeAlias = tuple[Term, ...]
@@ -76,20 +81,18 @@ def describe(condition: Condition) -> str:
     return ", or ".join(" and ".join(str(term) for term in terms) for terms in condition)
 
 
-def written_terms(terms: AllOf) -> dict[str, Any] | list[dict[str, Any]]:
+def written_terms(terms: AllOf) -> dict[str, Any]:
     """An "all of" as it stands in a file; terms about the same parameter share an entry."""
     written: dict[str, Any] = {}
-    for term in terms:
-        value = term.written()
-        before = written.get(term.name)
-        if term.name not in written:
-            written[term.name] = value
-        elif (
-            isinstance(before, dict) and isinstance(value, dict) and not (set(before) & set(value))
-        ):
-            written[term.name] = before | value
-        else:
-            raise SpaceError(f"several conditions on {term.name!r} cannot be combined: {term}")
+    for name in dict.fromkeys(term.name for term in terms):
+        same = [term for term in terms if term.name == name]
+        operators = {term.operator: term.operand() for term in same}
+        if len(operators) != len(same):
+            raise SpaceError(
+                f"parameter {name!r} is compared twice with {same[-1].operator} in "
+                f"{describe((terms,))}; write it as one comparison"
+            )
+        written[name] = same[0].written() if len(same) == 1 else operators
     return written
 
 

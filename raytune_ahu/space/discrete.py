@@ -17,6 +17,8 @@ from raytune_ahu.errors import SpaceError
 from raytune_ahu.space.domain import Domain
 from raytune_ahu.space.values import copied, identity, is_mutable, tag_tuples
 
+_SHOWN = 20
+
 
 @dataclass(frozen=True)
 class Listed(Domain):
@@ -41,10 +43,20 @@ class Listed(Domain):
 
     @property
     def allowed(self) -> str:
-        return "one of [" + ", ".join(repr(value) for value in self.values) + "]"
+        """The legal values in words."""
+        shown = [repr(value) for value in self.values[:_SHOWN]]
+        if len(self.values) > _SHOWN:
+            shown.append(f"... {len(self.values)} in all")
+        return f"one of [{', '.join(shown)}]"
+
+    @property
+    def shown(self) -> str:
+        """The legal values in short."""
+        return ", ".join(repr(value) for value in self.values)
 
     @property
     def n_values(self) -> int:
+        """Number of legal values."""
         return len(self.values)
 
     @cached_property
@@ -56,6 +68,7 @@ class Listed(Domain):
         return any(is_mutable(value) for value in self.values)
 
     def contains(self, value: Any) -> bool:
+        """Whether the value is legal."""
         return identity(value) in self._indices
 
     def index(self, value: Any) -> int:
@@ -63,9 +76,11 @@ class Listed(Domain):
         return self._indices[identity(value)]
 
     def encode(self, value: Any) -> float:
+        """Coordinate of a legal value."""
         return (self._indices[identity(value)] + 0.5) / len(self.values)
 
     def decode(self, x: float) -> Any:
+        """Legal value nearest to a coordinate."""
         k = len(self.values)
         return self._hand_out(min(max(int(x * k), 0), k - 1))
 
@@ -74,6 +89,7 @@ class Listed(Domain):
         return copied(value) if self._mutable else value
 
     def rank(self, value: Any) -> float:
+        """Number by which < and > compare."""
         return self.index(value)
 
     @property
@@ -82,6 +98,7 @@ class Listed(Domain):
         return self._hand_out(self.default_index or 0)
 
     def entry(self) -> dict[str, Any]:
+        """The declaration as it stands in a file."""
         entry: dict[str, Any] = {"domain": self.kind}
         entry["values"] = [tag_tuples(value) for value in self.values]
         if self.default_index is not None:
@@ -114,18 +131,22 @@ class Choice(Listed):
 
     @property
     def kind(self) -> str:
+        """Name of the domain in files."""
         return "grid_search" if self.grid else "choice"
 
     @property
     def n_choices(self) -> int:
+        """Number of categories."""
         return len(self.values)
 
     @property
     def grid_only(self) -> bool:
+        """Whether only a grid search may set it."""
         return self.grid
 
     @property
     def is_ordered(self) -> bool:
+        """Whether < and > mean anything."""
         return False
 
     @cached_property
@@ -133,12 +154,14 @@ class Choice(Listed):
         return list(itertools.accumulate(self.weights or ()))
 
     def draw(self, u: float) -> Any:
+        """Value at a quantile."""
         if self.weights is None:
             return self.decode(u)
         index = bisect.bisect_right(self._cumulative, u * self._cumulative[-1])
         return self._hand_out(min(index, len(self.values) - 1))
 
     def entry(self) -> dict[str, Any]:
+        """The declaration as it stands in a file."""
         entry = super().entry()
         return entry if self.weights is None else {**entry, "weights": list(self.weights)}
 
@@ -149,6 +172,7 @@ class Ordinal(Listed):
 
     @property
     def kind(self) -> str:
+        """Name of the domain in files."""
         return "ordinal"
 
 
@@ -163,6 +187,7 @@ class Constant(Listed):
 
     @property
     def kind(self) -> str:
+        """Name of the domain in files."""
         return "constant"
 
     @property
@@ -172,11 +197,14 @@ class Constant(Listed):
 
     @property
     def is_ordered(self) -> bool:
+        """Whether < and > mean anything."""
         value = self.values[0]
         return isinstance(value, (int, float)) and not isinstance(value, bool)
 
     def rank(self, value: Any) -> float:
+        """Number by which < and > compare."""
         return float(value)
 
     def entry(self) -> dict[str, Any]:
+        """The declaration as it stands in a file."""
         return {"domain": "constant", "value": tag_tuples(self.values[0])}

@@ -29,6 +29,11 @@ class Domain(ABC):
         """The legal values in words, to follow "must be"."""
 
     @property
+    @abstractmethod
+    def shown(self) -> str:
+        """The legal values in short, for a table."""
+
+    @property
     def n_choices(self) -> int:
         """Number of categories; 0 for every domain that has an order."""
         return 0
@@ -78,7 +83,7 @@ class Domain(ABC):
         """Declared default, or a value in the middle (of listed values the first)."""
 
     def points(self, n: int) -> list[Any]:
-        """Values for a grid: all if there are at most `n`, else `n` evenly spread, ends included."""
+        """Values for a grid: all if at most `n`, else `n` evenly spread with both ends."""
         if self.n_values is not None and self.n_values <= n:
             n = self.n_values
             return [self.decode((i + 0.5) / n) for i in range(n)]

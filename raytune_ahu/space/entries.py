@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from raytune_ahu.space.conditions import as_number
 from raytune_ahu.space.discrete import Choice, Constant, Ordinal
 from raytune_ahu.space.domain import Domain
 from raytune_ahu.space.numeric import Normal, Real, Steps
-from raytune_ahu.space.values import identity, plain, untag_tuples
+from raytune_ahu.space.values import plain, untag_tuples
 
 Entry = Mapping[str, Any]
 
@@ -136,8 +136,6 @@ def _choice(entry: Entry) -> Domain:
 def _with_default(domain: Domain, entry: Entry) -> Domain:
     if "default" not in entry:
         return domain
-    from dataclasses import replace
-
     default = plain(untag_tuples(entry["default"]))
     number = as_number(default)
     if not domain.contains(default) and number is not None and domain.contains(number):
@@ -149,11 +147,6 @@ def _with_default(domain: Domain, entry: Entry) -> Domain:
     if isinstance(domain, (Real, Steps, Normal)):
         return replace(domain, default=domain.decode(domain.encode(default)))
     return domain
-
-
-def same_constant(domain: Constant, value: Any) -> bool:
-    """Whether a value is the constant's own."""
-    return identity(value) == identity(domain.values[0])
 
 
 _BOUNDS = ("lower", "upper")

@@ -62,13 +62,21 @@ class Real(Domain):
 
     @property
     def kind(self) -> str:
+        """Name of the domain in files."""
         return "loguniform" if self.log else "uniform"
 
     @property
     def allowed(self) -> str:
-        return f"a number in [{self.lower}, {self.upper}]"
+        """The legal values in words."""
+        return f"a number in {self.shown}"
+
+    @property
+    def shown(self) -> str:
+        """The legal values in short."""
+        return f"[{self.lower}, {self.upper}]"
 
     def contains(self, value: Any) -> bool:
+        """Whether the value is legal."""
         return _is_number(value) and self.lower <= value <= self.upper
 
     @cached_property
@@ -87,10 +95,12 @@ class Real(Domain):
         return math.floor(-math.log10(resolution))
 
     def encode(self, value: Any) -> float:
+        """Coordinate of a legal value."""
         position = math.log(value) if self.log else float(value)
         return min(max((position - self._offset) / self._span, 0.0), 1.0)
 
     def decode(self, x: float) -> float:
+        """Legal value nearest to a coordinate."""
         # The ends are returned as declared, whatever their digits.
         if x <= 0.0:
             return self.lower
@@ -105,9 +115,11 @@ class Real(Domain):
 
     @property
     def start(self) -> float:
+        """Declared default, or the middle of the coordinate."""
         return self.decode(0.5) if self.default is None else self.default
 
     def entry(self) -> dict[str, Any]:
+        """The declaration as it stands in a file."""
         entry = {"domain": self.kind, "lower": self.lower, "upper": self.upper}
         return entry | _default_entry(self.default)
 
@@ -161,17 +173,26 @@ class Steps(Domain):
 
     @property
     def kind(self) -> str:
+        """Name of the domain in files."""
         stem = "randint" if self.integer else "uniform"
         return ("" if self.q is None else "q") + ("log" if self.log else "") + stem
 
     @property
     def allowed(self) -> str:
+        """The legal values in words."""
         noun = "an integer" if self.integer else "a number"
-        multiple = "" if self.q is None else f"a multiple of {self.q}, "
-        return f"{multiple or noun + ' '}in [{self.lower}, {self.upper}]"
+        text = noun if self.q is None else f"a multiple of {self.q}"
+        return f"{text} in [{self.lower}, {self.upper}]"
+
+    @property
+    def shown(self) -> str:
+        """The legal values in short."""
+        step = "" if self.q is None else f" by {self.q}"
+        return f"[{self.lower}, {self.upper}]{step}"
 
     @property
     def n_values(self) -> int:
+        """Number of legal values."""
         return self._last - self._first + 1
 
     @property
@@ -222,6 +243,7 @@ class Steps(Domain):
         return self._last
 
     def contains(self, value: Any) -> bool:
+        """Whether the value is legal."""
         if self.integer:
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 return False
@@ -239,6 +261,7 @@ class Steps(Domain):
         return math.log((self._last + 1) / self._first)
 
     def encode(self, value: Any) -> float:
+        """Coordinate of a legal value."""
         k = self.index(value)
         if self.log:
             first = self._first
@@ -246,6 +269,7 @@ class Steps(Domain):
         return (k - self._first + 0.5) / self.n_values
 
     def decode(self, x: float) -> float:
+        """Legal value nearest to a coordinate."""
         if self.log:
             k = math.floor(self._first * math.exp(x * self._log_span))
         else:
@@ -254,9 +278,11 @@ class Steps(Domain):
 
     @property
     def start(self) -> float:
+        """Declared default, or the middle of the coordinate."""
         return self.decode(0.5) if self.default is None else self.default
 
     def entry(self) -> dict[str, Any]:
+        """The declaration as it stands in a file."""
         entry: dict[str, Any] = {"domain": self.kind, "lower": self.lower, "upper": self.upper}
         if self.q is not None:
             entry["q"] = self.q
@@ -295,6 +321,7 @@ class Normal(Domain):
 
     @property
     def kind(self) -> str:
+        """Name of the domain in files."""
         return "randn" if self.q is None else "qrandn"
 
     @cached_property
@@ -306,10 +333,17 @@ class Normal(Domain):
 
     @property
     def allowed(self) -> str:
+        """The legal values in words."""
         return self.scale.allowed
 
     @property
+    def shown(self) -> str:
+        """The legal values in short."""
+        return f"{self.mean} +- {self.sd} in {self.scale.shown}"
+
+    @property
     def n_values(self) -> int | None:
+        """Number of legal values."""
         return self.scale.n_values
 
     @cached_property
@@ -327,15 +361,19 @@ class Normal(Domain):
         return _STANDARD.cdf(low), _STANDARD.cdf(high)
 
     def contains(self, value: Any) -> bool:
+        """Whether the value is legal."""
         return self.scale.contains(value)
 
     def encode(self, value: Any) -> float:
+        """Coordinate of a legal value."""
         return self.scale.encode(value)
 
     def decode(self, x: float) -> float:
+        """Legal value nearest to a coordinate."""
         return self.scale.decode(x)
 
     def draw(self, u: float) -> float:
+        """Value at a quantile."""
         low, high = self._quantiles
         p = low + (1.0 - u if self._mirrored else u) * (high - low)
         if not 0.0 < p < 1.0:
@@ -349,6 +387,7 @@ class Normal(Domain):
         return scale.decode(scale.encode(min(max(value, self.lower), self.upper)))
 
     def entry(self) -> dict[str, Any]:
+        """The declaration as it stands in a file."""
         entry: dict[str, Any] = {"domain": self.kind, "mean": self.mean, "sd": self.sd}
         entry |= {"lower": self.lower, "upper": self.upper}
         if self.q is not None:

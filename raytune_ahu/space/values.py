@@ -1,4 +1,4 @@
-"""Plain values: what a configuration may hold, when two values are the same, how tuples are written.
+"""Plain values: what a configuration may hold, and when two values are the same.
 
 A configuration is JSON-ready: None, bool, int, finite float, str, and lists, tuples and
 string-keyed dictionaries of these. `plain` turns numpy scalars into Python's own and refuses the

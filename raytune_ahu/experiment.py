@@ -98,8 +98,6 @@ class ExperimentSpec:
             self.checkpoint_frequency >= 0,
             f"checkpoint_frequency={self.checkpoint_frequency} must be at least 0",
         )
-        for point in self.points_to_evaluate:
-            self.space.validate(point)
 
     def _check_budget(self) -> None:
         _require(_is_count(self.max_epochs), f"max_epochs={self.max_epochs} must be at least 1")

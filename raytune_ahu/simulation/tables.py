@@ -2,7 +2,7 @@
 
 A file is a numpy archive with `configs` (n, d), `config_names` (d,) and the curves: TaskSet (Metz
 et al. 2020, its text classification tasks as repackaged for DyHPO) has `valid` (n, 51), LCBench
-(Zimmer et al. 2021, read through the surrogate of YAHPO Gym) `val_error` (n, 51) and `epoch_s` (n,).
+(Zimmer et al. 2021, read through the surrogate of YAHPO Gym) `val_error` (n, 51), `epoch_s` (n,).
 """
 
 from __future__ import annotations
@@ -96,7 +96,12 @@ def _table(
     epoch_s: NDArray[Any] | None,
 ) -> TableTask:
     names = [str(name) for name in arrays["config_names"]]
-    columns = dict(zip(names, arrays["configs"].T.astype(np.float64), strict=True))
+    configs = arrays["configs"]
+    if configs.ndim != 2 or configs.shape[1] != len(names):
+        raise DataError(
+            f"{path}: configs {configs.shape} must have one column for each of {len(names)} names"
+        )
+    columns = dict(zip(names, configs.T.astype(np.float64), strict=True))
     space = SearchSpace.from_dict(declaration)
     settings = {}
     for name, domain in declaration.items():

@@ -283,6 +283,25 @@ def test_trials_of_different_brackets_are_not_compared():
     assert rung(scheduler, 3, bracket=1).entrants == 1
 
 
+def test_among_brackets_the_better_value_of_the_highest_level_is_promoted():
+    scheduler = AshaPromotion(max_resource=27, reduction_factor=3, brackets=2, seed=0)
+    members: dict[int, list[str]] = {0: [], 1: []}
+    for i in range(60):
+        scheduler.add(f"t{i}")
+        members[scheduler.state_dict()["trials"][f"t{i}"][0]].append(f"t{i}")
+    low, high = members[0], members[1]
+    for trials, values in ((low, (0.5, 9.0, 9.0)), (high, (0.4, 9.0, 9.0))):
+        for trial, value in zip(trials, values, strict=False):
+            assert scheduler.report(Report(trial, 3, value)) is Decision.PAUSE
+    for trial in low[3:6]:
+        assert scheduler.report(Report(trial, 1, 0.0)) is Decision.PAUSE
+    promoted = []
+    while (trial := scheduler.next_trial()) is not None:
+        scheduler.resume(trial)
+        promoted.append(trial)
+    assert promoted == [high[0], low[0], low[3]]
+
+
 # ---------------------------------------------------------------------- slow references
 
 

@@ -1,0 +1,196 @@
+"""The recorder: what it writes suffices to rebuild searcher, scheduler and state."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from raytune_ahu.errors import RecordError
+from raytune_ahu.recorder import Recorder
+from raytune_ahu.records import RunLog, dumps, read_events
+from raytune_ahu.run_state import RunState
+from raytune_ahu.search import build_searcher
+from raytune_ahu.space import SearchSpace
+from raytune_ahu.types import Report, TrialStatus
+from schedulers import build_scheduler
+
+MAX_EPOCHS = 9
+
+
+@pytest.fixture
+def space():
+    return SearchSpace.from_dict(
+        {
+            "x": {"domain": "uniform", "lower": 0.0, "upper": 1.0},
+            "optimizer": {"domain": "choice", "values": ["sgd", "adam"]},
+            "momentum": {
+                "domain": "uniform",
+                "lower": 0.0,
+                "upper": 0.9,
+                "when": {"optimizer": "sgd"},
+            },
+        }
+    )
+
+
+def make_recorder(space, search="bohb", scheduler="asha", seed=0):
+    pure = build_scheduler(scheduler, max_resource=MAX_EPOCHS, mode="min", seed=seed)
+    searcher = build_searcher(
+        search, space, mode="min", seed=seed, rung_levels=pure.rung_levels, options={}
+    )
+    return Recorder(searcher, pure, mode="min")
+
+
+def loss(configuration, epoch):
+    value = (configuration["x"] - 0.3) ** 2 + 0.5 / epoch
+    return math.nan if configuration["x"] > 0.95 else value
+
+
+def drive(recorder, steps, rng, *, first=0, workers=3):
+    """A driver with three workers that finish their epochs in random order."""
+    running = {t.trial_id: t.resource for t in recorder.state.trials.values() if is_running(t)}
+    new = first
+    for _ in range(steps):
+        while len(running) < workers:
+            trial_id = recorder.next_trial()
+            if trial_id is not None:
+                recorder.resume(trial_id)
+            else:
+                trial_id, new = f"trial_{new:05d}", new + 1
+                recorder.suggest(trial_id)
+            recorder.record("started", trial=trial_id, resource=0)
+            running[trial_id] = recorder.state.trials[trial_id].resource
+        trial_id = sorted(running)[rng.integers(len(running))]
+        running[trial_id] += 1
+        configuration = recorder.state.trials[trial_id].configuration
+        decision = recorder.report(
+            Report(trial_id, running[trial_id], loss(configuration, running[trial_id]))
+        )
+        if decision.value == "continue":
+            continue
+        del running[trial_id]
+        if decision.value == "stop":
+            recorder.finish(trial_id, TrialStatus.STOPPED)
+    return new
+
+
+def is_running(trial):
+    return not trial.status.is_final and trial.status is not TrialStatus.PAUSED
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "asha-promotion"])
+@pytest.mark.parametrize("search", ["bohb", "random"])
+def test_replaying_the_log_gives_back_searcher_scheduler_and_state(
+    tmp_path, space, search, scheduler
+):
+    straight = make_recorder(space, search, scheduler)
+    with RunLog(tmp_path) as log:
+        straight.attach(log)
+        new = drive(straight, 150, np.random.default_rng(1))
+    replayed = make_recorder(space, search, scheduler)
+    replayed.replay(read_events(tmp_path))
+    assert replayed.state == straight.state
+    assert replayed.rungs() == straight.rungs()
+    # Both go on in the same way for the same reports.
+    logs = []
+    for name, recorder in (("straight", straight), ("replayed", replayed)):
+        (tmp_path / name).mkdir()
+        with RunLog(tmp_path / name) as log:
+            recorder.attach(log)
+            drive(recorder, 100, np.random.default_rng(2), first=new)
+        logs.append([dumps({**e, "time": 0}) for e in read_events(tmp_path / name)])
+    assert logs[0] == logs[1]
+    assert len(logs[0]) > 100
+
+
+def test_a_log_of_another_seed_is_refused(tmp_path, space):
+    recorder = make_recorder(space, seed=0)
+    with RunLog(tmp_path) as log:
+        recorder.attach(log)
+        drive(recorder, 5, np.random.default_rng(0))
+    with pytest.raises(RecordError, match="trial_00000"):
+        make_recorder(space, seed=1).replay(read_events(tmp_path))
+
+
+def test_every_decision_is_on_file_when_the_driver_learns_it(tmp_path, space):
+    recorder = make_recorder(space, "random")
+    with RunLog(tmp_path) as log:
+        recorder.attach(log)
+        recorder.suggest("a")
+        decision = recorder.report(Report("a", 1, 0.5, {"accuracy": 0.9}))
+        newest = list(read_events(tmp_path))[-1]
+    assert newest["event"] == "reported"
+    assert newest["decision"] == decision.value
+    assert newest["metrics"] == {"accuracy": 0.9}
+
+
+def test_finishing_twice_is_recorded_once(tmp_path, space):
+    recorder = make_recorder(space, "random")
+    with RunLog(tmp_path) as log:
+        recorder.attach(log)
+        recorder.suggest("a")
+        recorder.finish("a", TrialStatus.FAILED)
+        recorder.finish("a", TrialStatus.STOPPED)
+    finished = [event for event in read_events(tmp_path) if event["event"] == "finished"]
+    assert [event["status"] for event in finished] == ["failed"]
+
+
+def test_recording_without_a_log_is_an_error(space):
+    with pytest.raises(RuntimeError, match="attach"):
+        make_recorder(space, "random").suggest("a")
+
+
+def events_of(*values, mode_events=()):
+    events = [
+        {"event": "run_started", "time": 0.0},
+        {
+            "event": "suggested",
+            "time": 1.0,
+            "trial": "a",
+            "origin": "model@3",
+            "configuration": {"x": 1},
+        },
+    ]
+    for resource, value in enumerate(values, start=1):
+        events.append(
+            {
+                "event": "reported",
+                "time": 1.0 + resource,
+                "trial": "a",
+                "resource": resource,
+                "value": value,
+                "decision": "continue",
+                "metrics": {"time_this_iter_s": 0.5},
+            }
+        )
+    return events
+
+
+def test_the_incumbent_is_the_best_finite_value_with_the_epoch_it_was_seen_at():
+    state = RunState("max").apply_all(events_of(0.5, 0.9, math.nan, math.inf, 0.7))
+    assert state.incumbent is not None
+    assert (state.incumbent.value, state.incumbent.resource) == (0.9, 2)
+    trial = state.trials["a"]
+    assert (trial.value, trial.best_value, trial.best_resource) == (0.7, 0.9, 2)
+    assert trial.epochs_run == 5
+    assert trial.seconds == 2.5
+
+
+def test_time_between_two_sessions_does_not_count():
+    events = [*events_of(0.5), {"event": "run_started", "time": 1000.0}]
+    events.append({"event": "run_ended", "time": 1003.0, "reason": "finished"})
+    state = RunState("min").apply_all(events)
+    assert state.seconds == 5.0
+    assert state.sessions == 2
+    assert state.ended == "finished"
+
+
+def test_the_share_of_model_based_suggestions_is_known():
+    assert RunState("min").apply_all(events_of()).model_share == 1.0
+    assert math.isnan(RunState("min").model_share)
+
+
+def test_an_unknown_kind_of_event_is_passed_over():
+    RunState("min").apply({"event": "from_the_future", "time": 0.0})

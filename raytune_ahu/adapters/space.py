@@ -21,17 +21,19 @@ from raytune_ahu.space import SearchSpace
 from raytune_ahu.space.discrete import Choice, Constant, Ordinal
 from raytune_ahu.space.domain import Domain
 from raytune_ahu.space.nested import SEPARATOR, unflatten
-from raytune_ahu.space.numeric import Normal, Real, Steps
+from raytune_ahu.space.normal import Normal
+from raytune_ahu.space.real import Real
+from raytune_ahu.space.steps import Steps
 from raytune_ahu.space.values import plain, tag_tuples
 
 _GRID = "grid_search"
 
 
-class OrdinalDomain(ray_sample.Categorical):  # type: ignore[misc]  # ray is untyped
+class OrdinalDomain(ray_sample.Categorical):
     """Categories that are ordered as they are listed; Ray samples them like a choice."""
 
 
-class TruncatedNormal(ray_sample.Normal):  # type: ignore[misc]  # ray is untyped
+class TruncatedNormal(ray_sample.Normal):
     """Ray sampler of a normal distribution that is cut off at the bounds of its domain."""
 
     def __init__(self, mean: float, sd: float, q: float | None = None) -> None:
@@ -51,7 +53,9 @@ class TruncatedNormal(ray_sample.Normal):  # type: ignore[misc]  # ray is untype
 
 def ordinal(values: Sequence[Any]) -> OrdinalDomain:
     """Declare values that are ordered as they are listed, such as [16, 32, 64]."""
-    return OrdinalDomain(values).uniform()
+    domain = OrdinalDomain(values)
+    domain.set_sampler(ray_sample.Categorical._Uniform())
+    return domain
 
 
 def bounded_randn(

@@ -177,7 +177,16 @@ def _parse_operator(
             f"{what} on {name!r} compares with {operator}, but a {domain.kind} has no order; "
             "declare it as ordinal, or list the values"
         )
+    number = as_number(value)
+    if number is not None and isinstance(domain, Constant):
+        value = number
+    if operator in _ORDER and isinstance(domain, Constant) and not _is_comparable(value):
+        raise SpaceError(f"{what} on {name!r}: {operator} {value!r} must be followed by a number")
     return Term(name, operator, (_legal(name, value, domain, what),))
+
+
+def _is_comparable(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _legal(name: str, value: Any, domain: Domain, what: str) -> Any:

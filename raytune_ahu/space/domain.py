@@ -1,4 +1,4 @@
-"""What every domain of a parameter can do: `Domain`. Its children are in `numeric` and `discrete`.
+"""What every domain of a parameter can do: `Domain`; see `real`, `steps`, `normal`, `discrete`.
 
 Three numbers describe one value: the value itself; its coordinate in the unit interval (`encode`,
 `decode`), in which models work; and the quantile (`draw`), through which random values are made.

@@ -16,7 +16,9 @@ from raytune_ahu.errors import SpaceError
 from raytune_ahu.space.conditions import as_number
 from raytune_ahu.space.discrete import Choice, Constant, Ordinal
 from raytune_ahu.space.domain import Domain
-from raytune_ahu.space.numeric import Normal, Real, Steps
+from raytune_ahu.space.normal import Normal
+from raytune_ahu.space.real import Real
+from raytune_ahu.space.steps import Steps
 from raytune_ahu.space.values import plain, untag_tuples
 
 Entry = Mapping[str, Any]

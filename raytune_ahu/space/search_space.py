@@ -291,5 +291,8 @@ class SearchSpace:
     def __hash__(self) -> int:
         return hash(self._canonical)
 
+    def __reduce__(self) -> tuple[type[SearchSpace], tuple[Declaration]]:
+        return SearchSpace, (self.declaration,)
+
     def __repr__(self) -> str:
         return f"SearchSpace({', '.join(self._layout.all_names)})"

@@ -17,8 +17,10 @@ from raytune_ahu.space.conditions import AllOf, Condition, Term
 from raytune_ahu.space.discrete import Choice, Constant, Listed, Ordinal
 from raytune_ahu.space.domain import Domain
 from raytune_ahu.space.layout import Layout
-from raytune_ahu.space.numeric import Normal, Real, Steps
+from raytune_ahu.space.normal import Normal
 from raytune_ahu.space.plan import INACTIVE
+from raytune_ahu.space.real import Real
+from raytune_ahu.space.steps import Steps
 from raytune_ahu.space.values import tag_tuples
 
 META_KEY = "raytune_ahu"

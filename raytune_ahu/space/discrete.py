@@ -67,6 +67,10 @@ class Listed(Domain):
     def _mutable(self) -> bool:
         return any(is_mutable(value) for value in self.values)
 
+    def all_values(self) -> list[Any]:
+        """The listed values, as they are listed."""
+        return [self._hand_out(i) for i in range(len(self.values))]
+
     def contains(self, value: Any) -> bool:
         """Whether the value is legal."""
         return identity(value) in self._indices

@@ -82,16 +82,23 @@ class Domain(ABC):
     def start(self) -> Any:
         """Declared default, or a value in the middle (of listed values the first)."""
 
+    def all_values(self) -> list[Any]:
+        """Every legal value of a finite domain, in order.
+
+        Raises:
+            TypeError: If the values are a continuum.
+        """
+        raise TypeError(f"the values of a {self.kind} cannot be listed")
+
     def points(self, n: int) -> list[Any]:
-        """Values for a grid: all if at most `n`, else `n` evenly spread with both ends."""
+        """At most n different values for a grid: all, or evenly spread ones with both ends."""
         if self.n_values is not None and self.n_values <= n:
-            n = self.n_values
-            return [self.decode((i + 0.5) / n) for i in range(n)]
+            return self.all_values()
         if n == 1:
             return [self.decode(0.5)]
         values: list[Any] = []
         for i in range(n):
             value = self.decode(i / (n - 1))
-            if value not in values:
+            if not values or value != values[-1]:
                 values.append(value)
         return values

@@ -43,7 +43,7 @@ def _axes(layout: Layout, points: int | None) -> list[list[Any]]:
     axes = []
     for name, domain in zip(layout.all_names, layout.domains, strict=True):
         if isinstance(domain, Listed):
-            axes.append(domain.points(len(domain.values)))
+            axes.append(domain.all_values())
         elif points is None:
             raise SpaceError(
                 f"parameter {name!r} of domain {domain.kind} has no listed values for a grid; "

@@ -87,6 +87,10 @@ class Normal(Domain):
             low, high = -high, -low
         return _STANDARD.cdf(low), _STANDARD.cdf(high)
 
+    def all_values(self) -> list[float]:
+        """Every multiple in the range."""
+        return self.scale.all_values()
+
     def contains(self, value: Any) -> bool:
         """Whether the value is legal."""
         return self.scale.contains(value)

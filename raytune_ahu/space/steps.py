@@ -139,6 +139,10 @@ class Steps(Domain):
         """Index of the largest value."""
         return self._last
 
+    def all_values(self) -> list[float]:
+        """Every multiple in the range."""
+        return [self._value(k) for k in range(self._first, self._last + 1)]
+
     def contains(self, value: Any) -> bool:
         """Whether the value is legal."""
         if self.integer:

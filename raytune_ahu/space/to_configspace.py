@@ -67,7 +67,8 @@ def represent(domain: Domain, value: Any) -> Any:
     scale = domain.scale if isinstance(domain, Normal) else domain
     if isinstance(scale, Steps):
         return scale.index(value)
-    return float(value) if _is_exact(domain) else domain.encode(value)
+    # Rounded as ConfigSpace rounds the values of a configuration, so that equal stays equal.
+    return round(float(value) if _is_exact(domain) else domain.encode(value), _DECIMALS)
 
 
 def _constant(domain: Constant) -> Any:
@@ -184,7 +185,7 @@ class _Terms:
                 "ConfigSpace; use < or >, or list the values"
             )
         test = term.predicate(domain)
-        return Term(term.name, "in", tuple(v for v in domain.points(n) if test(v)))
+        return Term(term.name, "in", tuple(filter(test, domain.all_values())))
 
     def forbidden(self, terms: AllOf) -> Any:
         """A conjunction of clauses."""

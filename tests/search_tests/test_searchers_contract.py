@@ -1,0 +1,66 @@
+"""The searcher contract, run on every searcher."""
+
+from __future__ import annotations
+
+import pytest
+
+from raytune_ahu.search import BohbSearcher, GridSearcher, RandomSearcher
+from tests.contracts.searcher_contract import LEVELS, SearcherContract
+
+
+class TestRandom(SearcherContract):
+    def build(self, space, mode="min", seed=0, points=()):
+        return RandomSearcher(space, mode=mode, seed=seed, points_to_evaluate=points)
+
+
+class TestGrid(SearcherContract):
+    is_random = False
+
+    def build(self, space, mode="min", seed=0, points=()):
+        return GridSearcher(space, mode=mode, seed=seed, points_to_evaluate=points)
+
+
+class TestShuffledGrid(SearcherContract):
+    def build(self, space, mode="min", seed=0, points=()):
+        return GridSearcher(space, mode=mode, seed=seed, points_to_evaluate=points, shuffle=True)
+
+
+class TestBohb(SearcherContract):
+    def build(self, space, mode="min", seed=0, points=()):
+        return BohbSearcher(
+            space, mode=mode, seed=seed, rung_levels=LEVELS, points_to_evaluate=points
+        )
+
+    def test_most_suggestions_come_from_the_model_in_the_end(self):
+        origins = [origin for _, _, origin in self.run(120).log[-30:]]
+        assert sum(origin.startswith("model@") for origin in origins) >= 15
+
+
+class TestBohbThatIgnoresRunningTrials(TestBohb):
+    def build(self, space, mode="min", seed=0, points=()):
+        return BohbSearcher(
+            space,
+            mode=mode,
+            seed=seed,
+            rung_levels=LEVELS,
+            points_to_evaluate=points,
+            avoid_pending=False,
+        )
+
+
+class TestBohbByHpbandster(TestBohb):
+    steps = 50
+
+    @pytest.fixture(autouse=True)
+    def _needs_hpbandster(self):
+        pytest.importorskip("hpbandster", reason="hpbandster is not installed (extra hpbandster)")
+
+    def build(self, space, mode="min", seed=0, points=()):
+        return BohbSearcher(
+            space,
+            mode=mode,
+            seed=seed,
+            rung_levels=LEVELS,
+            points_to_evaluate=points,
+            engine="hpbandster",
+        )

@@ -42,7 +42,7 @@ class TrialState:
     error: str | None = None
     """Text of the newest exception it raised, with traceback."""
     reason: str | None = None
-    """Why it ended, in words."""
+    """Why it ended or diverged, in words, where somebody said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,7 @@ class RunState:
         trial = self.trials[event["trial"]]
         trial.resource, trial.value = int(event["resource"]), event["value"]
         trial.epochs_run += 1
+        trial.reason = event["metrics"].get("failure")
         trial.told_to_stop = event["decision"] == "stop"
         trial.seconds += float(event["metrics"].get("time_this_iter_s") or 0.0)
         trial.status = TrialStatus.PAUSED if event["decision"] == "pause" else TrialStatus.RUNNING
@@ -146,7 +147,8 @@ class RunState:
 
     def _on_finished(self, event: Mapping[str, Any]) -> None:
         trial = self.trials[event["trial"]]
-        trial.status, trial.reason = TrialStatus(event["status"]), event.get("reason")
+        trial.status = TrialStatus(event["status"])
+        trial.reason = event.get("reason") or trial.reason
 
     def _on_run_ended(self, event: Mapping[str, Any]) -> None:
         self.ended = event["reason"]

@@ -147,6 +147,10 @@ def _drive(
     console: Console,
 ) -> str:
     """Call `tune.run` and return why it ended."""
+    restored = _unfinished(recorder, spec.folder)
+    limit = spec.num_samples
+    if not restored and limit is not None and len(recorder.state.trials) >= limit:
+        return "finished"
     search = RaySearch(
         recorder,
         metric=spec.metric,
@@ -154,7 +158,7 @@ def _drive(
         slots=slots,
         worker_is_taken=lambda: recorder.next_trial() is not None,
         settings=spec.settings,
-        restored=_unfinished(recorder, spec.folder),
+        restored=restored,
         first_index=len(recorder.state.trials),
         max_failures=spec.max_failures,
         checkpoint_frequency=spec.checkpoint_frequency,

@@ -1,0 +1,425 @@
+"""What the tuning scripts share: options, checks before any trial starts, wiring, exit codes.
+
+A script calls `main("resnet", CifarResNetTrainable, __doc__)`. Exit codes: 0 the run ended, 1 no
+trial gave a finite metric, 2 something the user can mend (one line says what), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from raytune_ahu.adapters.cluster import connect, has_gpus
+from raytune_ahu.adapters.runner import RunResult, run
+from raytune_ahu.adapters.summary import print_summary
+from raytune_ahu.errors import AhuError, RunExistsError, RunNotFoundError, SpecError
+from raytune_ahu.experiment import ExperimentSpec
+from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_json
+from raytune_ahu.search import SEARCHERS, build_searcher
+from raytune_ahu.space import SearchSpace
+from schedulers import SCHEDULERS, build_scheduler
+from schedulers.ray_scheduler import RayScheduler
+from trainables import ImageTrainable, default_space_path
+
+DEFAULTS: dict[str, Any] = {
+    "dataset": "digits",
+    "data_dir": "data",
+    "search": "bohb",
+    "scheduler": "asha",
+    "num_samples": 30,
+    "grace_period": 1,
+    "reduction_factor": 3,
+    "brackets": 1,
+    "cpus_per_trial": 1.0,
+    "storage_path": "runs",
+    "seed": 0,
+    "max_failures": 0,
+}
+SMOKE_TEST: dict[str, Any] = {"dataset": "digits", "num_samples": 6, "max_epochs": 3}
+CHANGEABLE_ON_RESUME = {
+    "num_samples",
+    "time_budget",
+    "cpus_per_trial",
+    "gpus_per_trial",
+    "max_concurrent",
+}
+NOT_OF_THE_SPEC = {"address", "resume", "verbose", "smoke_test", "storage_path", "name"}
+"""Options that say where and how to run, and so are free on a resume."""
+
+
+def main(
+    key: str, trainable: type[ImageTrainable], doc: str, argv: Sequence[str] | None = None
+) -> int:
+    """Run a tuning script and return its exit code.
+
+    Args:
+        key: Short name of what is tuned, for the names of runs.
+        trainable: The class.
+        doc: The script's docstring, shown by --help.
+        argv: Command-line arguments; None: those of the process.
+    """
+    parser = make_parser(trainable, doc)
+    args = parser.parse_args(argv)
+    console = Console()
+    try:
+        result = (
+            _resume(args, trainable, console)
+            if args.resume is not None
+            else _start(args, key, trainable, console)
+        )
+    except AhuError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted at once; what was recorded is kept, --resume goes on", file=sys.stderr)
+        return 130
+    print_summary(result, console)
+    _print_next(result, console)
+    if result.ended == "interrupted":
+        return 130
+    return 0 if result.state.incumbent is not None else 1
+
+
+def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentParser:
+    """Make the parser of a tuning script; what is not given is None."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    what = parser.add_argument_group("what to tune")
+    what.add_argument(
+        "--dataset",
+        help=f"{', '.join(trainable.datasets)} (default digits: embedded, no download)",
+    )
+    what.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder of the data files; missing ones are downloaded there (default ./data)",
+    )
+    what.add_argument(
+        "--train-images",
+        type=int,
+        metavar="N",
+        help="train on N images only, evenly from all classes (default all)",
+    )
+    what.add_argument(
+        "--space",
+        metavar="FILE",
+        help="search space as YAML or JSON; copy and edit one of trainables/spaces "
+        "(default the one of the data set)",
+    )
+
+    how = parser.add_argument_group("how to search")
+    how.add_argument("--search", choices=list(SEARCHERS), help="(default bohb)")
+    how.add_argument(
+        "--search-option",
+        action="append",
+        metavar="KEY=VALUE",
+        help="an option of the searcher, for example random_fraction=0.2; may be repeated",
+    )
+    how.add_argument("--scheduler", choices=list(SCHEDULERS), help="(default asha)")
+    how.add_argument(
+        "--grace-period",
+        type=int,
+        metavar="EPOCHS",
+        help="first rung: no trial is judged earlier (default 1)",
+    )
+    how.add_argument(
+        "--reduction-factor",
+        type=int,
+        metavar="ETA",
+        help="about one in ETA trials passes a rung (default 3)",
+    )
+    how.add_argument(
+        "--brackets",
+        type=int,
+        metavar="N",
+        help="ladders of rungs, each starting higher (default 1)",
+    )
+    how.add_argument("--seed", type=int, help="root seed of everything random (default 0)")
+
+    budget = parser.add_argument_group("for how long")
+    budget.add_argument(
+        "--num-samples",
+        type=int,
+        metavar="N",
+        help="trials at most (default 30; no limit if only --time-budget is given)",
+    )
+    budget.add_argument(
+        "--time-budget", type=float, metavar="SECONDS", help="wall time at most (default no limit)"
+    )
+    budget.add_argument(
+        "--max-epochs",
+        type=int,
+        metavar="EPOCHS",
+        help=f"epochs of a full training (default {trainable.default_max_epochs})",
+    )
+    budget.add_argument(
+        "--smoke-test",
+        action="store_true",
+        help="6 trials of at most 3 epochs on the embedded digits: under a minute",
+    )
+
+    where = parser.add_argument_group("where to run")
+    where.add_argument(
+        "--address",
+        help="Ray cluster to join: auto, or host:port (default: a local Ray on this machine)",
+    )
+    where.add_argument("--cpus-per-trial", type=float, metavar="X", help="(default 1)")
+    where.add_argument(
+        "--gpus-per-trial",
+        type=float,
+        metavar="X",
+        help="a fraction lets trials share a GPU (default 1 where there are GPUs, else 0)",
+    )
+    where.add_argument(
+        "--max-concurrent",
+        type=int,
+        metavar="N",
+        help="trials at the same time at most (default as many as fit)",
+    )
+    where.add_argument(
+        "--max-failures",
+        type=int,
+        metavar="N",
+        help="times a trial that raised is tried again from its checkpoint (default 0)",
+    )
+    where.add_argument(
+        "--storage-path",
+        metavar="DIR",
+        help="folder for runs; on a cluster one that all nodes see (default ./runs)",
+    )
+    where.add_argument("--name", help="name of the run (default from the data set and the time)")
+    where.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="NAME_OR_PATH",
+        help="go on with a run where it stopped (without a name: the newest one); --num-samples, "
+        "--time-budget and the resources may be changed",
+    )
+    where.add_argument(
+        "--verbose",
+        action="store_true",
+        help="Ray's own output and the workers' instead of the view",
+    )
+    parser.set_defaults(resume=None)
+    parser.epilog = (
+        "Results are in STORAGE/NAME: spec.json, log.jsonl (everything that happened), and per "
+        "trial a folder with its newest checkpoint. Ctrl-C ends a run in order; --resume goes on."
+    )
+    return parser
+
+
+# --- a new run
+
+
+def _start(
+    args: argparse.Namespace, key: str, trainable: type[ImageTrainable], console: Console
+) -> RunResult:
+    values = {**DEFAULTS, "max_epochs": trainable.default_max_epochs}
+    if args.smoke_test:
+        values.update(SMOKE_TEST)
+    if args.time_budget is not None:
+        values["num_samples"] = None
+    values.update({name: value for name, value in vars(args).items() if value is not None})
+    dataset = values["dataset"]
+    path = Path(values["space"]) if "space" in values else default_space_path(trainable, dataset)
+    kind = dataset.partition(":")[0]
+    prefix = "smoke" if args.smoke_test else key
+    spec = ExperimentSpec(
+        name=values.get("name") or f"{prefix}-{kind}-{time.strftime('%Y%m%d-%H%M%S')}",
+        trainable=f"{trainable.__module__}:{trainable.__name__}",
+        space=SearchSpace.from_file(path),
+        metric=trainable.metric,
+        mode=trainable.mode,
+        max_epochs=values["max_epochs"],
+        num_samples=values["num_samples"],
+        time_budget_s=values.get("time_budget"),
+        search=values["search"],
+        search_options=_options(values.get("search_option", [])),
+        scheduler=values["scheduler"],
+        grace_period=values["grace_period"],
+        reduction_factor=values["reduction_factor"],
+        brackets=values["brackets"],
+        cpus_per_trial=values["cpus_per_trial"],
+        gpus_per_trial=values.get("gpus_per_trial", 0.0),
+        max_concurrent=values.get("max_concurrent"),
+        storage_path=str(Path(values["storage_path"]).expanduser().resolve()),
+        seed=values["seed"],
+        max_failures=values["max_failures"],
+        settings=trainable.default_settings(
+            dataset,
+            values["data_dir"],
+            seed=values["seed"],
+            max_epochs=values["max_epochs"],
+            train_images=values.get("train_images"),
+        ),
+    )
+    if (spec.folder / SPEC_FILE).exists():
+        raise RunExistsError(
+            f"run {spec.name!r} exists already in {spec.folder}; go on with it "
+            f"(--resume {spec.name}), or choose another --name"
+        )
+    _check_space(spec, trainable)
+    _make_scheduler(spec)
+    trainable.prepare(spec.settings)
+    connect(args.address, verbose=args.verbose)
+    if args.gpus_per_trial is None and has_gpus():
+        spec = spec.replace(gpus_per_trial=1.0)
+    _announce(spec, console)
+    return run(
+        spec,
+        trainable=trainable,
+        scheduler=RayScheduler(_make_scheduler(spec)),
+        verbose=args.verbose,
+        console=console,
+    )
+
+
+def _options(pairs: Sequence[str]) -> dict[str, Any]:
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise SpecError(f"--search-option {pair!r} must be KEY=VALUE, like random_fraction=0.2")
+        options[name] = yaml.safe_load(value)
+    return options
+
+
+def _make_scheduler(spec: ExperimentSpec) -> Any:
+    return build_scheduler(
+        spec.scheduler,
+        mode=spec.mode,
+        max_resource=spec.max_epochs,
+        grace_period=spec.grace_period,
+        reduction_factor=spec.reduction_factor,
+        brackets=spec.brackets,
+        seed=spec.seed,
+    )
+
+
+def _check_space(spec: ExperimentSpec, trainable: type[ImageTrainable]) -> None:
+    """Find what the searcher or the trainable would refuse before anything is started."""
+    searcher = build_searcher(
+        spec.search,
+        spec.space,
+        mode=spec.mode,
+        seed=spec.seed,
+        rung_levels=[spec.max_epochs],
+        points_to_evaluate=spec.points_to_evaluate,
+        options=spec.search_options,
+    )
+    for index in range(20):
+        suggestion = searcher.suggest(f"check_{index}")
+        if suggestion is not None:
+            trainable.check_configuration(suggestion.configuration)
+
+
+def _announce(spec: ExperimentSpec, console: Console) -> None:
+    trials = (
+        "trials until the time is over"
+        if spec.num_samples is None
+        else (f"{spec.num_samples} trials")
+    )
+    console.print(
+        f"Tuning {spec.trainable.partition(':')[2]} on {spec.settings['dataset']}: {trials} of at "
+        f"most {spec.max_epochs} epochs, {spec.search} + {spec.scheduler}, "
+        f"{spec.cpus_per_trial:g} CPU and {spec.gpus_per_trial:g} GPU each",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"Record: {spec.folder}", highlight=False, soft_wrap=True)
+
+
+# --- going on with a run
+
+
+def _resume(
+    args: argparse.Namespace, trainable: type[ImageTrainable], console: Console
+) -> RunResult:
+    folder = find_run(args.resume, Path(args.storage_path or DEFAULTS["storage_path"]))
+    spec = ExperimentSpec.from_dict(read_json(folder / SPEC_FILE)["spec"])
+    spec = spec.replace(name=folder.name, storage_path=str(folder.parent))
+    mine = f"{trainable.__module__}:{trainable.__name__}"
+    if spec.trainable != mine:
+        raise SpecError(
+            f"run {spec.name!r} tunes {spec.trainable}, this script {mine}; use its own"
+        )
+    refused = [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(args).items()
+        if value is not None and name not in CHANGEABLE_ON_RESUME | NOT_OF_THE_SPEC
+    ]
+    if refused:
+        raise SpecError(
+            f"{', '.join(refused)} cannot be changed when a run is resumed; start a new run instead"
+        )
+    given = {name: getattr(args, name) for name in CHANGEABLE_ON_RESUME}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if "time_budget" in changes:
+        changes["time_budget_s"] = changes.pop("time_budget")
+    spec = spec.replace(**changes)
+    trainable.prepare(spec.settings)
+    connect(args.address, verbose=args.verbose)
+    _announce(spec, console)
+    return run(
+        spec,
+        trainable=trainable,
+        scheduler=RayScheduler(_make_scheduler(spec)),
+        resume=True,
+        verbose=args.verbose,
+        console=console,
+    )
+
+
+def find_run(name_or_path: str, storage_path: Path) -> Path:
+    """Find the folder of a recorded run.
+
+    Args:
+        name_or_path: A run's name under `storage_path`, a path, or empty for the newest run.
+        storage_path: Folder of the runs.
+
+    Raises:
+        RunNotFoundError: If there is none; the message lists those that there are.
+    """
+    storage = storage_path.expanduser().resolve()
+    runs = sorted(
+        (path.parent for path in storage.glob(f"*/{SPEC_FILE}")),
+        key=lambda folder: (
+            (folder / LOG_FILE).stat().st_mtime if (folder / LOG_FILE).exists() else 0.0
+        ),
+    )
+    if not name_or_path:
+        if runs:
+            return runs[-1]
+        raise RunNotFoundError(f"no run is recorded in {storage}; give --storage-path")
+    for folder in (storage / name_or_path, Path(name_or_path).expanduser().resolve()):
+        if (folder / SPEC_FILE).exists():
+            return folder
+    known = ", ".join(folder.name for folder in runs[-5:]) or "none"
+    raise RunNotFoundError(
+        f"run {name_or_path!r} is not recorded in {storage}; newest runs: {known}"
+    )
+
+
+def _print_next(result: RunResult, console: Console) -> None:
+    spec = result.spec
+    script = shlex.quote(sys.argv[0])
+    command = f"python {script} --resume {shlex.quote(str(result.folder))}"
+    if result.ended == "finished" and spec.num_samples is not None:
+        command += f" --num-samples {spec.num_samples * 2}"
+        console.print("Next: twice as many trials, building on these:")
+    elif result.ended == "time budget":
+        command += f" --time-budget {2 * (spec.time_budget_s or 0):g}"
+        console.print("Next: go on for as long again:")
+    else:
+        console.print("Next: go on where it stopped:")
+    console.print(f"  {command}", style="bold", highlight=False, soft_wrap=True, markup=False)

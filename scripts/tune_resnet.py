@@ -1,0 +1,17 @@
+"""Tune a CIFAR-style ResNet, with BOHB search and ASHA early stopping.
+
+python scripts/tune_resnet.py                         the embedded 8 x 8 digits, on this machine
+python scripts/tune_resnet.py --dataset cifar10 --max-epochs 81 --gpus-per-trial 1
+python scripts/tune_resnet.py --dataset folder:pets   your images: pets/{train,test}/CLASS/*
+python scripts/tune_resnet.py --address auto          on the Ray cluster this machine belongs to
+python scripts/tune_resnet.py --resume                go on with the newest run
+"""
+
+import sys
+
+from common import main
+
+from trainables import CifarResNetTrainable
+
+if __name__ == "__main__":
+    sys.exit(main("resnet", CifarResNetTrainable, __doc__))

@@ -343,12 +343,14 @@ def plot(results: pd.DataFrame, path: Path) -> None:
     groups = list(results["group"].unique())
     tasks = list(results[["group", "task"]].drop_duplicates().itertuples(index=False))
     n_rows = -(-len(tasks) // 5)
-    figure = plt.figure(figsize=(13, 4.6 + 2.1 * n_rows))
-    outer = figure.add_gridspec(2, 1, height_ratios=[4.6, 2.1 * n_rows], hspace=0.2)
-    large = outer[0].subgridspec(1, len(groups), wspace=0.14)
-    small = outer[1].subgridspec(n_rows, 5, hspace=0.42, wspace=0.3)
+    figure = plt.figure(figsize=(13, 4.6 + 2.1 * n_rows), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[4.6, 2.1 * n_rows])
+    large = top.subplots(1, len(groups), squeeze=False)[0]
+    small = bottom.subplots(n_rows, 5, squeeze=False).ravel()
+    for axes in small[len(tasks) :]:
+        axes.set_axis_off()
     for i, group in enumerate(groups):
-        axes = figure.add_subplot(large[0, i])
+        axes = large[i]
         mine = results[results["group"] == group]
         _curves(axes, mine, label=True)
         n_tasks = mine["task"].nunique()
@@ -358,11 +360,11 @@ def plot(results: pd.DataFrame, path: Path) -> None:
         if i == 0:
             axes.legend(fontsize=8, frameon=False)
     for i, (group, task) in enumerate(tasks):
-        axes = figure.add_subplot(small[i // 5, i % 5])
+        axes = small[i]
         _curves(axes, results[(results["task"] == task)], label=False)
         axes.set_title(f"{group}: {task}" if group != "taskset" else task, fontsize=7)
         axes.tick_params(labelsize=6)
-    figure.savefig(path, dpi=75, bbox_inches="tight")
+    figure.savefig(path, dpi=75)
     plt.close(figure)
 
 

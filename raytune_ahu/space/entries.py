@@ -5,7 +5,6 @@ Bounds are inclusive for every domain, integers too. `KINDS` lists the domains a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,18 +67,21 @@ def _number(entry: Entry, field: str) -> float:
     number = as_number(value)
     if number is not None:
         value = number
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise SpaceError(f"{field}={value!r} must be a number")
     return value
 
 
 def _float(entry: Entry, field: str) -> float:
-    return float(_number(entry, field))
+    try:
+        return float(_number(entry, field))
+    except OverflowError:
+        raise SpaceError(f"{field} is too large for a float; use a smaller number") from None
 
 
 def _int(entry: Entry, field: str) -> int:
     number = _number(entry, field)
-    if number != int(number) if math.isfinite(number) else True:
+    if not isinstance(number, int) and not number.is_integer():
         raise SpaceError(f"{field}={number!r} must be a whole number for an integer domain")
     return int(number)
 

@@ -16,6 +16,11 @@ from raytune_ahu.space.steps import Steps
 _STANDARD = NormalDist()
 
 
+def _tail(z: float) -> float:
+    """Distribution function of the standard normal, precise in the lower tail as well."""
+    return 0.5 * math.erfc(-z / math.sqrt(2.0))
+
+
 @dataclass(frozen=True)
 class Normal(Domain):
     """A normal distribution cut off at both bounds; with q, rounded to multiples of it.
@@ -85,7 +90,7 @@ class Normal(Domain):
         high = (self.upper + margin - self.mean) / self.sd
         if self._mirrored:
             low, high = -high, -low
-        return _STANDARD.cdf(low), _STANDARD.cdf(high)
+        return _tail(low), _tail(high)
 
     def all_values(self) -> list[float]:
         """Every multiple in the range."""

@@ -52,7 +52,10 @@ class Plan:
     def _simplified(self, condition: Condition | None) -> Condition | None:
         if condition is None:
             return None
-        possible = [t for t in map(self._decided, condition) if t is not None]
+        possible: list[AllOf] = []
+        for terms in map(self._decided, condition):
+            if terms is not None and terms not in possible:
+                possible.append(terms)
         return None if () in possible else tuple(possible)
 
     def _decided(self, terms: AllOf) -> AllOf | None:

@@ -54,8 +54,11 @@ class Real(Domain):
 
     def __post_init__(self) -> None:
         check_bounds(self.lower, self.upper, self.log)
-        if not math.isfinite(self.upper - self.lower):
-            raise SpaceError(f"range [{self.lower}, {self.upper}] is too wide for a float")
+        if not (math.isfinite(self._span) and self._span > 0):
+            wrong = "wide" if self._span > 0 else "narrow"
+            raise SpaceError(
+                f"range [{self.lower}, {self.upper}] is too {wrong} for floats; change a bound"
+            )
 
     @property
     def kind(self) -> str:
@@ -82,7 +85,9 @@ class Real(Domain):
 
     @cached_property
     def _span(self) -> float:
-        return math.log(self.upper / self.lower) if self.log else self.upper - self.lower
+        if self.log:
+            return math.log(self.upper) - math.log(self.lower)
+        return self.upper - self.lower
 
     @cached_property
     def _decimals(self) -> int:

@@ -21,6 +21,11 @@ _MAX_STEPS = 2**50
 _MAX_LOG_STEP = 10**12
 
 
+def _is_multiple(bound: float, q: float) -> bool:
+    ratio = bound / q
+    return math.isfinite(ratio) and math.isclose(ratio, round(ratio), rel_tol=1e-9)
+
+
 @dataclass(frozen=True)
 class Steps(Domain):
     """Integers, or multiples of q, in [lower, upper], both ends included.
@@ -41,9 +46,16 @@ class Steps(Domain):
         check_bounds(self.lower, self.upper, self.log)
         if self.q is not None:
             self._check_q(self.q)
-        if self.n_values > _MAX_STEPS or (self.log and self._last > _MAX_LOG_STEP):
+        too_far = self.log and self.upper / self.step > _MAX_LOG_STEP
+        if too_far or (self.upper - self.lower) / self.step > _MAX_STEPS:
             raise SpaceError(
-                f"range [{self.lower}, {self.upper}] holds too many values; use a continuous domain"
+                f"range [{self.lower}, {self.upper}] holds too many values; use a continuous "
+                "domain, or a larger q"
+            )
+        if self._last <= self._first:
+            raise SpaceError(
+                f"[{self.lower}, {self.upper}] must hold at least two multiples of q={self.q}; "
+                "lower q, or declare a constant"
             )
 
     def _check_q(self, q: float) -> None:
@@ -54,19 +66,13 @@ class Steps(Domain):
                 f"q={q} must be at most the range upper - lower = {self.upper - self.lower}; "
                 "lower q, or widen the range"
             )
-        if not self.integer:
-            for field, bound in (("lower", self.lower), ("upper", self.upper)):
-                if abs(bound / q - round(bound / q)) > 1e-9 * max(1.0, abs(bound / q)):
-                    raise SpaceError(
-                        f"{field}={bound} must be a multiple of q={q}; use "
-                        f"{self._value(math.floor(bound / q))} or "
-                        f"{self._value(math.ceil(bound / q))}"
-                    )
-        if self._last <= self._first:
-            raise SpaceError(
-                f"[{self.lower}, {self.upper}] must hold at least two multiples of q={q}; "
-                "lower q, or declare a constant"
-            )
+        for field, bound in (("lower", self.lower), ("upper", self.upper)):
+            if not self.integer and not _is_multiple(bound, q):
+                below, above = math.floor(bound / q), math.ceil(bound / q)
+                raise SpaceError(
+                    f"{field}={bound} must be a multiple of q={q}; use {self._value(below)} or "
+                    f"{self._value(above)}"
+                )
 
     @property
     def kind(self) -> str:

@@ -176,9 +176,7 @@ def test_dict_files_configspace_and_pickle_give_the_space_back(
         again = SearchSpace.from_file(folder / f"space.{suffix}")
         assert again == space
         assert again.digest() == space.digest()
-        assert exact(
-            again.sample(np.random.default_rng(1)), space.sample(np.random.default_rng(1))
-        )
+        assert exact(again.sample(np.random.default_rng(1)), space.sample(np.random.default_rng(1)))
     assert SearchSpace.from_configspace(space.configspace) == space
     assert pickle.loads(pickle.dumps(space)) == space
 

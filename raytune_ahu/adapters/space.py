@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ConfigSpace import ConfigurationSpace
 from ray import tune
 from ray.tune.search import sample as ray_sample
 
@@ -90,10 +91,10 @@ def to_search_space(source: Any) -> SearchSpace:
         return source
     if isinstance(source, (str, Path)):
         return SearchSpace.from_file(source)
+    if isinstance(source, ConfigurationSpace):  # before Mapping, which it is too
+        return SearchSpace.from_configspace(source)
     if isinstance(source, Mapping):
         return from_tune(source) if _holds_tune(source) else SearchSpace.from_dict(source)
-    if type(source).__name__ == "ConfigurationSpace":
-        return SearchSpace.from_configspace(source)
     raise SpaceError(
         f"a search space cannot be made of a {type(source).__name__}; give a dict of tune domains, "
         "a ConfigurationSpace, or the path of a YAML or JSON file"

@@ -7,6 +7,7 @@ are read hyperparameter by hyperparameter; names with "/" become groups.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import ConfigSpace as cs
@@ -74,13 +75,9 @@ def _entry(parameter: Any) -> dict[str, Any]:
     default = tag_tuples(plain(parameter.default_value))
     with_default = build_domain({**entry, "default": default})
     # A default that ConfigSpace chose by itself, and that we would choose too, was not declared.
-    declared = with_default.encode(with_default.start) != _own_start(entry)
-    return {**entry, "default": default} if declared else entry
-
-
-def _own_start(entry: dict[str, Any]) -> float:
-    domain = build_domain(entry)
-    return domain.encode(domain.start)
+    own = build_domain(entry)
+    same = math.isclose(own.encode(own.start), with_default.encode(with_default.start))
+    return entry if same else {**entry, "default": default}
 
 
 def _written(parameter: Any) -> dict[str, Any]:

@@ -22,8 +22,7 @@ _MAX_LOG_STEP = 10**12
 
 
 def _is_multiple(bound: float, q: float) -> bool:
-    ratio = bound / q
-    return math.isfinite(ratio) and math.isclose(ratio, round(ratio), rel_tol=1e-9)
+    return math.isclose(bound / q, round(bound / q), rel_tol=1e-9)
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,8 @@ class Steps(Domain):
                 f"q={q} must be at most the range upper - lower = {self.upper - self.lower}; "
                 "lower q, or widen the range"
             )
+        if max(abs(self.lower), abs(self.upper)) / q > _MAX_STEPS:
+            raise SpaceError(f"q={q} is too small for [{self.lower}, {self.upper}]; raise it")
         for field, bound in (("lower", self.lower), ("upper", self.upper)):
             if not self.integer and not _is_multiple(bound, q):
                 below, above = math.floor(bound / q), math.ceil(bound / q)

@@ -64,8 +64,8 @@ class MnistTrainable(ImageTrainable):
             splits.channels,
             splits.n_classes,
             image_size=height,
-            layers=h.layers,
-            width=h.width,
+            stages=h.stages,
+            filters=h.filters,
             dropout=h.dropout,
             activation=h.activation,
         )

@@ -25,6 +25,7 @@ class DigitsSource(ImageSource):
     image_size: ClassVar[int] = 8
     validation_fraction: ClassVar[float] = 0.2
     flip: ClassVar[bool] = False
+    takes_a_while: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

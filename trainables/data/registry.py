@@ -83,8 +83,9 @@ def prepare(
         StorageError: If no cache folder can be written.
     """
     source = open_source(dataset, data_dir, known)
-    source.require(say or _to_stderr)
-    source.load("train", image_size or source.image_size)
+    say = say or _to_stderr
+    source.require(say)
+    source.load("train", image_size or source.image_size, say)
 
 
 @lru_cache(maxsize=4)

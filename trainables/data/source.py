@@ -51,6 +51,8 @@ class ImageSource(ABC):
     """Share of the training file that is held out for validation by default."""
     flip: ClassVar[bool]
     """Whether a mirrored image still shows the same thing."""
+    takes_a_while: ClassVar[bool] = True
+    """Whether decoding it is worth telling the user."""
 
     def __init__(self, data_dir: Path | None) -> None:
         self.data_dir = data_dir
@@ -76,11 +78,13 @@ class ImageSource(ABC):
     def decode(self, part: Part, image_size: int) -> Decoded:
         """Read a part. The images may have any size; `load` resizes them."""
 
-    def load(self, part: Part, image_size: int) -> ImageData:
+    def load(self, part: Part, image_size: int, say: Say | None = None) -> ImageData:
         """Open a part in its cache entry, which is built first where there is none."""
         key = digest([part, image_size, self.fingerprint(part)])
 
         def build() -> ImageData:
+            if say and self.takes_a_while:
+                say(f"decoding the {part} images of {self.name} once; later runs reuse them")
             decoded = self.decode(part, image_size)
             images = resize(decoded.images, image_size)
             return ImageData.measure(images, decoded.labels, decoded.n_classes)

@@ -38,14 +38,11 @@ def cnn(
     modules: list[nn.Module] = []
     size, inputs = image_size, channels
     for stage in range(stages):
-        modules += [
-            nn.Conv2d(inputs, filters, 3, padding=1, bias=False),
-            nn.BatchNorm2d(filters),
-            make_activation(activation),
-        ]
+        modules.append(nn.Conv2d(inputs, filters, 3, padding=1, bias=False))
         if stage < stages - 1 and size >= 8:
-            modules.append(nn.MaxPool2d(2))
+            modules.append(nn.MaxPool2d(2))  # before the two that follow: they have less to do
             size //= 2
+        modules += [nn.BatchNorm2d(filters), make_activation(activation)]
         inputs, filters = filters, 2 * filters
     pool = max(1, size // _POOLED_CELLS)
     cells = size // pool

@@ -1,0 +1,28 @@
+"""Fixtures for trainables that are built in the test's own process, without a running Ray."""
+
+from __future__ import annotations
+
+import pytest
+import ray.tune.trainable.trainable as ray_trainable
+import torch
+
+from trainables.data import registry
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A data folder for all tests, so that the digits are decoded once."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path, monkeypatch):
+    """Keep Ray's log folders and the user's cache out of the home folder; one thread; no memory."""
+    monkeypatch.setattr(ray_trainable, "DEFAULT_STORAGE_PATH", str(tmp_path / "ray_results"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    registry.load_part.cache_clear()
+    registry.load_splits.cache_clear()
+    yield
+    torch.set_num_threads(threads)

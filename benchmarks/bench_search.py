@@ -47,6 +47,9 @@ GRID = np.linspace(0.0, 1.0, 21)[1:]
 """Shares of the budget at which the regret is read."""
 COLUMNS = [f"regret_{share:.2f}" for share in GRID]
 
+LOWEST_DRAWN = 1e-3
+"""Regrets below this lie on the lower edge of the plot, whose axis is logarithmic."""
+
 GRACE_PERIOD, REDUCTION_FACTOR = 1, 3
 
 STOCK = "Ray: TuneBOHB + ASHAScheduler"
@@ -61,7 +64,8 @@ METHODS: dict[str, tuple[str, str]] = {
     STOCK: ("ray", "ray"),
 }
 """Every method: its searcher and its scheduler."""
-BASELINES = ("random + ASHA", STOCK)
+BASELINES = ("random + ASHA", STOCK, "BOHB + ASHA")
+"""What the others are compared with, seed by seed."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ def run_job(job: Job) -> dict[str, object]:
         "epochs": result.epochs,
         "model_share": round(result.model_based_share(), 4),
         "seconds": round(seconds, 3),
-        **{column: round(float(r), 5) for column, r in zip(COLUMNS, regret, strict=True)},
+        **{column: round(float(r), 4) for column, r in zip(COLUMNS, regret, strict=True)},
     }
 
 
@@ -264,23 +268,20 @@ def task_table(results: pd.DataFrame, column: str) -> str:
     return markdown(pd.DataFrame(table).T.rename_axis("task"))
 
 
-def difference_table(results: pd.DataFrame) -> str:
-    """Mean difference to each baseline over the seeds they share: negative is better."""
+def difference_table(results: pd.DataFrame, base: str) -> str:
+    """Mean difference of the final regret to a baseline over the seeds both have."""
     table: dict[str, dict[str, str]] = {}
-    for method in order(results):
-        for base in BASELINES:
-            for group in results["group"].unique():
-                cells = results[results["group"] == group].pivot_table(
-                    index="seed", columns=["method", "task"], values="regret_1.00"
-                )
-                if method == base or base not in cells.columns.get_level_values(0):
-                    continue
-                both = (cells[method] - cells[base]).dropna()
-                wins = int((both.mean() < 0).sum())
-                table.setdefault(method, {})[f"{group}: vs {base}"] = (
-                    f"{both.mean(axis=1).mean():+.3f} ± {both.mean(axis=1).sem():.3f} "
-                    f"({wins} of {both.shape[1]} tasks)"
-                )
+    for group, rows in results.groupby("group", sort=False):
+        cells = rows.pivot_table(index="seed", columns=["method", "task"], values="regret_1.00")
+        for method in order(rows):
+            if method == base:
+                continue
+            both = (cells[method] - cells[base]).dropna()
+            by_seed = both.mean(axis=1)
+            table.setdefault(method, {})[str(group)] = (
+                f"{by_seed.mean():+.3f} ± {by_seed.sem():.3f} (better on "
+                f"{int((both.mean() < 0).sum())} of {both.shape[1]} tasks, {len(both)} seeds)"
+            )
     return markdown(pd.DataFrame(table).T.fillna("").rename_axis("method"))
 
 
@@ -322,9 +323,12 @@ def write_report(results: pd.DataFrame, arguments: argparse.Namespace, seconds: 
             f"## {group}: mean over {n_tasks} tasks, at shares of the budget",
             overall_table(results, group),
         ]
+    for base in (m for m in BASELINES if m in set(results["method"])):
+        parts += [
+            f"## Final regret minus that of {base}, same seeds (negative: better)",
+            difference_table(results, base),
+        ]
     parts += [
-        "## Difference of the final regret, over common seeds and tasks (negative: better)",
-        difference_table(results),
         "## Final regret per task",
         task_table(results, "regret_1.00"),
         "## Regret per task at a quarter of the budget",
@@ -339,6 +343,7 @@ def plot(results: pd.DataFrame, path: Path) -> None:
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from PIL import Image  # comes with matplotlib
 
     groups = list(results["group"].unique())
     tasks = list(results[["group", "task"]].drop_duplicates().itertuples(index=False))
@@ -364,8 +369,9 @@ def plot(results: pd.DataFrame, path: Path) -> None:
         _curves(axes, results[(results["task"] == task)], label=False)
         axes.set_title(f"{group}: {task}" if group != "taskset" else task, fontsize=7)
         axes.tick_params(labelsize=6)
-    figure.savefig(path, dpi=75)
+    figure.savefig(path, dpi=90, pil_kwargs={"compress_level": 9})
     plt.close(figure)
+    Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(path)
 
 
 def _curves(axes: object, rows: pd.DataFrame, label: bool) -> None:
@@ -376,8 +382,15 @@ def _curves(axes: object, rows: pd.DataFrame, label: bool) -> None:
         mean, error = by_seed.mean().to_numpy(), by_seed.sem().fillna(0.0).to_numpy()
         name = f"{method} ({len(by_seed)} seeds)" if label else None
         style = "--" if method in (STOCK, ORACLE) else "-"
-        axes.plot(GRID, mean, color=f"C{i}", linestyle=style, linewidth=1.4, label=name)
-        low = np.maximum(mean - error, 1e-4)
+        axes.plot(
+            GRID,
+            np.maximum(mean, LOWEST_DRAWN),
+            color=f"C{i}",
+            linestyle=style,
+            linewidth=1.4,
+            label=name,
+        )
+        low = np.maximum(mean - error, LOWEST_DRAWN)
         axes.fill_between(GRID, low, mean + error, color=f"C{i}", alpha=0.15, linewidth=0)
     axes.set_yscale("log")
     axes.grid(visible=True, which="major", linewidth=0.3)

@@ -97,9 +97,11 @@ class History:
         if loss is None:
             self._is_pending[i] = self._is_on_its_way(i)
             return
-        self._take_back_failure(i, resource)
+        self._take_back_failures(i, resource)
         if np.isfinite(loss):
+            self._is_failed.discard(i)
             if self._every_report or resource in self.rung_levels:
+                self._failure.pop((i, resource), None)
                 self._put(i, resource, loss)
         else:
             self._fail(i, resource, self._level_from(resource))
@@ -121,7 +123,7 @@ class History:
             return
         self._status[i] = status
         self._is_pending[i] = False
-        if status is TrialStatus.FAILED and i not in self._failure:
+        if status is TrialStatus.FAILED and i not in self._is_failed:
             self._fail(i, self._last[i] + 1, self._level_above(self._last[i]))
 
     def observations(self) -> Observations:
@@ -144,7 +146,8 @@ class History:
             "status": [status.value for status in self._status],
             "last": list(self._last),
             "vectors": self._vectors.view.tolist(),
-            "failures": [[i, *mark] for i, mark in self._failure.items()],
+            "failed": sorted(self._is_failed),
+            "failures": [[*key, resource] for key, resource in self._failure.items()],
             "trial": self._trial.view.tolist(),
             "resource": self._resource.view.tolist(),
             "loss": self._loss.view.tolist(),
@@ -155,7 +158,9 @@ class History:
         self._forget()
         for trial_id, vector in zip(state["trials"], state["vectors"], strict=True):
             self.add(trial_id, np.asarray(vector, dtype=np.float64))
-        self._failure.update({i: (at, level) for i, at, level in state["failures"]})
+        self._is_failed.update(state["failed"])
+        for i, level, resource in state["failures"]:
+            self._failure[i, level] = resource
         for i, (status, last) in enumerate(zip(state["status"], state["last"], strict=True)):
             self._status[i] = TrialStatus(status)
             self._last[i] = last
@@ -173,7 +178,8 @@ class History:
         self._heading = GrowingArray(np.int64)
         self._is_pending = GrowingArray(np.bool_)
         self._last: list[int] = []
-        self._failure: dict[int, tuple[int, int]] = {}  # trial -> (resource, level) of its failure
+        self._is_failed: set[int] = set()  # trials whose newest news is a failure
+        self._failure: dict[tuple[int, int], int] = {}  # (trial, level) -> resource of the failure
         # one row per observation
         self._row: dict[tuple[int, int], int] = {}
         self._trial = GrowingArray(np.int64)
@@ -190,20 +196,22 @@ class History:
 
     def _is_on_its_way(self, i: int) -> bool:
         heading = int(self._heading.view[i])
-        return heading != _NOWHERE and i not in self._failure and not self._status[i].is_final
+        return heading != _NOWHERE and i not in self._is_failed and not self._status[i].is_final
 
     def _fail(self, i: int, resource: int, level: int) -> None:
-        self._failure[i] = (resource, level)
+        self._is_failed.add(i)
         if level != _NOWHERE:
+            self._failure.setdefault((i, level), resource)
             self._put(i, level, np.inf)
 
-    def _take_back_failure(self, i: int, resource: int) -> None:
-        """Forget a failure at or after `resource`, which the trial is now going through again."""
-        if i not in self._failure:
+    def _take_back_failures(self, i: int, resource: int) -> None:
+        """Drop failures at or after `resource`, which the trial is now going through again."""
+        if not self._failure:
             return
-        failed_at, level = self._failure.pop(i)
-        if resource <= failed_at and level != _NOWHERE:
-            self._drop(i, level)
+        for level in self.rung_levels[bisect_left(self.rung_levels, resource) :]:
+            if self._failure.get((i, level), 0) >= resource:
+                del self._failure[i, level]
+                self._drop(i, level)
 
     def _put(self, i: int, resource: int, loss: float) -> None:
         row = self._row.get((i, resource))

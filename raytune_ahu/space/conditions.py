@@ -65,8 +65,8 @@ class Term:
         if self.operator == "in":
             return operand
         if self.operator == "==":
-            # A list or a dict that is one value is wrapped, lest it be read as several.
-            return [operand] if isinstance(operand, (list, dict)) else operand
+            # A list or a dict that is one value says so, lest it be read as several.
+            return {"==": operand} if isinstance(operand, (list, dict)) else operand
         return {self.operator: operand}
 
 
@@ -147,18 +147,22 @@ def _parse_value(
     name: str, written: Any, domain: Domain, operators: Sequence[str], what: str
 ) -> list[Term]:
     value = plain(untag_tuples(written))
-    if domain.contains(value):
-        return [Term(name, "==", (canonical(domain, value),))]
-    if isinstance(value, (list, tuple)):
-        if not value:
-            raise SpaceError(f"{what} on {name!r} must list at least one value")
-        items = tuple(_legal(name, item, domain, what) for item in value)
-        if len(items) == 1:
-            return [Term(name, "==", items)]
-        return [Term(name, "in", items)]
+    listed = isinstance(value, (list, tuple))
+    is_one_value = domain.contains(value)
+    if listed and value and all(domain.contains(item) for item in value):
+        is_one_value = False
+    if is_one_value or not isinstance(value, (list, tuple, dict)):
+        return [Term(name, "==", (_legal(name, value, domain, what),))]
     if isinstance(value, dict):
         return [_parse_operator(name, op, v, domain, operators, what) for op, v in value.items()]
-    return [Term(name, "==", (_legal(name, value, domain, what),))]
+    return [_any_of(name, value, domain, what)]
+
+
+def _any_of(name: str, values: Sequence[Any], domain: Domain, what: str) -> Term:
+    if not values:
+        raise SpaceError(f"{what} on {name!r} must list at least one value")
+    items = tuple(_legal(name, item, domain, what) for item in values)
+    return Term(name, "==" if len(items) == 1 else "in", items)
 
 
 def _parse_operator(
@@ -169,9 +173,9 @@ def _parse_operator(
             f"{what} on {name!r} has operator {operator!r}, known are {' '.join(operators)}"
         )
     if operator == "in":
-        if not isinstance(value, (list, tuple)) or not value:
+        if not isinstance(value, (list, tuple)):
             raise SpaceError(f"{what} on {name!r}: 'in' must be followed by a list of values")
-        return Term(name, "in", tuple(_legal(name, item, domain, what) for item in value))
+        return _any_of(name, value, domain, what)
     if operator in _ORDER and not domain.is_ordered:
         raise SpaceError(
             f"{what} on {name!r} compares with {operator}, but a {domain.kind} has no order; "

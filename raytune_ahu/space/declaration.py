@@ -12,9 +12,11 @@ Example, as YAML::
     forbidden:
       - {optimizer: sgd, model/layers: [3, 4]}
 
-- Bounds are inclusive. Names in `when` and `forbidden` are full names. After a name stands a value,
-  a list of values (any of them), or an operator: `{">": 1}`. Several names must all hold; a list of
-  mappings means any of them. A list that is itself a legal value of the parameter is that value.
+- Bounds are inclusive, for integers too. Names in `when` and `forbidden` are full names. After a
+  name stands a value, a list of values (any of them), or an operator: `{">": 1}`, or several. Where
+  values are lists themselves, a list is one value unless all its items are legal; `{"==": [3, 3]}`
+  and `{in: [[3, 3]]}` leave no doubt. Several names must all hold; a list of mappings means any of
+  them. Conditions know the operators == != in < >, forbidden combinations == in < <= > >=.
 - `forbidden` lists combinations that are never proposed.
 - `{parameters: {...}, forbidden: [...]}` is the explicit form, in which a parameter may be called
   "forbidden" or "parameters".

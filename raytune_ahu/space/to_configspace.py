@@ -2,7 +2,10 @@
 
 ConfigSpace rounds float bounds to 13 decimals, knows no quantisation, and compares choices through
 numpy. Where that would change a value, the value is represented by its index, its multiple of q, or
-its coordinate in the unit interval; `represent` says which.
+its coordinate in the unit interval; `represent` says which. A quantised normal is exported as a
+uniform integer. Beware when ConfigSpace itself draws from the export: version 1.2.2 takes "a and b"
+for "a or b" where one space has both as conditions of different parameters
+(`Conjunction.equivalent_condition_on_parent`).
 """
 
 from __future__ import annotations

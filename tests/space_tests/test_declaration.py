@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from raytune_ahu.errors import SpaceError
-from raytune_ahu.space import SearchSpace
+from raytune_ahu.space import SearchSpace, declaration
 from raytune_ahu.space.entries import KINDS
 
 CHOICE = {"domain": "choice", "values": [1, 2]}
@@ -213,7 +214,12 @@ def test_a_list_that_is_a_value_of_the_parent_is_that_value() -> None:
     several = SearchSpace.from_dict({"k": kernel, "x": CHOICE | {"when": {"k": [[3, 3], [5, 5]]}}})
     assert one.contains({"k": [5, 5]})
     assert not several.contains({"k": [5, 5]})
-    for space in (one, several):
+    mixed = {"domain": "choice", "values": [1, 2, [1, 2]]}
+    items = SearchSpace.from_dict({"k": mixed, "x": CHOICE | {"when": {"k": [1, 2]}}})
+    whole = SearchSpace.from_dict({"k": mixed, "x": CHOICE | {"when": {"k": {"==": [1, 2]}}}})
+    assert [items.contains({"k": k, "x": 1}) for k in (1, 2, [1, 2])] == [True, True, False]
+    assert [whole.contains({"k": k, "x": 1}) for k in (1, 2, [1, 2])] == [False, False, True]
+    for space in (one, several, items, whole):
         assert SearchSpace.from_dict(space.to_dict()) == space
 
 
@@ -257,6 +263,15 @@ def test_yaml_numbers_and_words_are_read_as_one_means_them(tmp_path: Path) -> No
     assert repr(values) == repr(["sgd", "adam", "on", "no", 0.001, None, True, 8])
     assert written["forbidden"] == [{"optimizer": ["sgd", "on"], "lr": {">": 0.01}}]
     assert repr(space.decode([0, 0.3, 0, 0])["kernel"]) == "(3, 3)"
+
+
+def test_the_example_of_the_documentation_is_valid(tmp_path: Path) -> None:
+    assert declaration.__doc__ is not None
+    block = declaration.__doc__.split("::\n\n")[1].split("\n\n-")[0]
+    space = SearchSpace.from_file(write(tmp_path, "s.yaml", textwrap.dedent(block)))
+    assert space.names == ("lr", "optimizer", "momentum", "model/layers", "model/width")
+    assert space.default_configuration()["epochs"] == 27
+    assert not space.contains({"lr": 0.01, "optimizer": "adam", "model": {"layers": 1}})
 
 
 def test_yaml_anchors_and_merge_keys_work(tmp_path: Path) -> None:

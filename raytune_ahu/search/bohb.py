@@ -104,6 +104,8 @@ class BohbSearcher(BaseSearcher):
     ) -> None:
         check_no_grid(space, self.name)
         check_choice("engine", engine, ("native", "hpbandster"))
+        if engine == "hpbandster" and model != "kde":
+            raise SpecError("engine='hpbandster' has only model='kde'; use engine='native'")
         self._random_fraction = check_fraction("random_fraction", random_fraction)
         self._n_candidates = check_integer("n_candidates", n_candidates, low=1)
         settings = KdeSettings(
@@ -127,8 +129,6 @@ class BohbSearcher(BaseSearcher):
         )
         self._engine: HpbandsterEngine | None = None
         if engine == "hpbandster":
-            if model != "kde":
-                raise SpecError("engine='hpbandster' has only model='kde'; use engine='native'")
             self._engine = HpbandsterEngine(
                 space.n_choices,
                 seed=self._seed,

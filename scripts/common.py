@@ -18,9 +18,9 @@ import yaml
 from rich.console import Console
 
 from raytune_ahu.adapters.cluster import connect, has_gpus
-from raytune_ahu.adapters.runner import RunResult, run
+from raytune_ahu.adapters.runner import RunResult, check_new_run, run
 from raytune_ahu.adapters.summary import print_summary
-from raytune_ahu.errors import AhuError, RunExistsError, RunNotFoundError, SpecError
+from raytune_ahu.errors import AhuError, RunNotFoundError, SpecError
 from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_json
 from raytune_ahu.search import SEARCHERS, build_searcher
@@ -263,11 +263,7 @@ def _start(
             train_images=values.get("train_images"),
         ),
     )
-    if (spec.folder / SPEC_FILE).exists():
-        raise RunExistsError(
-            f"run {spec.name!r} exists already in {spec.folder}; go on with it "
-            f"(--resume {spec.name}), or choose another --name"
-        )
+    check_new_run(spec)
     _check_space(spec, trainable)
     _make_scheduler(spec)
     trainable.prepare(spec.settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,3 +42,54 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def toy_trainable() -> type[Any]:
+    """A trainable without torch: loss = (x - 0.3)^2 + 0.5 / epoch, with switches for trouble.
+
+    It is made inside a function so that Ray sends it to its workers by value. The configuration's
+    `x` is the hyperparameter; `settings` may hold `raise_above`, `nan_above` (thresholds of x),
+    `fail_once_at` (epoch, first attempt only), `epoch_s`, and `skip_metric_at` (epoch).
+    """
+    import json
+    import os
+    import time
+    from pathlib import Path
+
+    from ray import tune
+
+    class Toy(tune.Trainable):  # type: ignore[misc]
+        def setup(self, config: dict[str, Any]) -> None:
+            self.x = config["x"]
+            self.settings = config.get("settings", {})
+            self.epoch = 0
+            self.restored = False
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            self.epoch += 1
+            time.sleep(self.settings.get("epoch_s", 0.0))
+            if self.x > self.settings.get("raise_above", 2.0):
+                raise RuntimeError("x is too large")
+            if self.epoch == self.settings.get("fail_once_at") and not self.restored:
+                raise RuntimeError("a passing fault")
+            loss = (self.x - 0.3) ** 2 + 0.5 / self.epoch
+            if self.x > self.settings.get("nan_above", 2.0):
+                loss = float("nan")
+            result = {"loss": loss, "own_epoch": self.epoch, "worker": os.getpid()}
+            if self.epoch == self.settings.get("skip_metric_at"):
+                del result["loss"]
+            return result
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            (Path(checkpoint_dir) / "state.json").write_text(json.dumps({"epoch": self.epoch}))
+
+        def load_checkpoint(self, checkpoint_dir: str) -> None:
+            self.epoch = json.loads((Path(checkpoint_dir) / "state.json").read_text())["epoch"]
+            self.restored = True
+
+    return Toy

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 from ray.tune.result import TRAINING_ITERATION
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -68,7 +71,15 @@ class RecorderCallback(Callback):
         self._record_error(trial, will_retry=False)
 
     def _record_error(self, trial: Trial, *, will_retry: bool) -> None:
-        error = trial.get_error()
         self._recorder.record(
-            "errored", trial=trial.trial_id, error=str(error), will_retry=will_retry
+            "errored", trial=trial.trial_id, error=_newest_error(trial), will_retry=will_retry
         )
+
+
+def _newest_error(trial: Trial) -> str:
+    """Read the newest traceback from the file in which Ray collects a trial's failures."""
+    if trial.error_file is None or not Path(trial.error_file).exists():
+        return "no traceback was kept"
+    text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    _, _, newest = text.rpartition("Failure # ")
+    return _ANSI.sub("", newest.partition("\n")[2]).strip()

@@ -15,6 +15,7 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -206,7 +207,13 @@ def _check_settings(spec: ExperimentSpec) -> None:
 # --- the run's folder -----------------------------------------------------------------------------
 
 
-def _make_folder(spec: ExperimentSpec) -> None:
+def check_new_run(spec: ExperimentSpec) -> None:
+    """Check that a new run can be recorded, before anything is started.
+
+    Raises:
+        RunExistsError: If a run of that name is recorded there already.
+        StorageError: If the storage path cannot be made or written.
+    """
     folder = spec.folder
     if (folder / SPEC_FILE).exists() or (folder / LOG_FILE).exists():
         raise RunExistsError(
@@ -214,12 +221,19 @@ def _make_folder(spec: ExperimentSpec) -> None:
             "or choose another --name"
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.parent):
+            pass
     except OSError as error:
         raise StorageError(
             f"storage path {folder.parent} cannot be written ({error.strerror or error}); choose "
             "another --storage-path"
         ) from error
+
+
+def _make_folder(spec: ExperimentSpec) -> None:
+    check_new_run(spec)
+    folder = spec.folder
     write_json(
         folder / SPEC_FILE,
         {

@@ -1,0 +1,371 @@
+"""Whole runs on a real Ray with two workers."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections import Counter, defaultdict
+
+import pytest
+from rich.console import Console
+
+from raytune_ahu.adapters.runner import run
+from raytune_ahu.adapters.summary import print_summary
+from raytune_ahu.errors import (
+    ClusterError,
+    MetricError,
+    RunExistsError,
+    RunNotFoundError,
+    SpecError,
+)
+from raytune_ahu.experiment import ExperimentSpec
+from raytune_ahu.records import read_events, read_json
+from raytune_ahu.space import SearchSpace
+from raytune_ahu.types import TrialStatus
+from schedulers import build_scheduler
+from schedulers.ray_scheduler import RayScheduler
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+SPACE = {"x": {"domain": "uniform", "lower": 0.0, "upper": 1.0}}
+
+
+def make_spec(tmp_path, **changes):
+    fields = {
+        "name": "toy",
+        "trainable": "tests:Toy",
+        "space": SearchSpace.from_dict(SPACE),
+        "metric": "loss",
+        "mode": "min",
+        "max_epochs": 9,
+        "num_samples": 20,
+        "storage_path": str(tmp_path),
+    }
+    return ExperimentSpec(**{**fields, **changes})
+
+
+def execute(spec, trainable, *, resume=False):
+    pure = build_scheduler(
+        spec.scheduler,
+        mode=spec.mode,
+        max_resource=spec.max_epochs,
+        grace_period=spec.grace_period,
+        reduction_factor=spec.reduction_factor,
+        brackets=spec.brackets,
+        seed=spec.seed,
+    )
+    console = Console(file=io.StringIO(), width=100)
+    return run(
+        spec, trainable=trainable, scheduler=RayScheduler(pure), resume=resume, console=console
+    )
+
+
+def events_by_trial(folder):
+    trials = defaultdict(list)
+    for event in read_events(folder):
+        if "trial" in event:
+            trials[event["trial"]].append(event)
+    return trials
+
+
+def assert_record_is_complete(result):
+    """Every trial was suggested once, ran epochs 1, 2, 3, ... without a gap, and ended once."""
+    trials = events_by_trial(result.folder)
+    assert len(trials) == len(result.state.trials)
+    for trial_id, events in trials.items():
+        kinds = Counter(event["event"] for event in events)
+        assert events[0]["event"] == "suggested", trial_id
+        assert kinds["suggested"] == kinds["finished"] == 1, (trial_id, kinds)
+        assert kinds["started"] >= 1
+        reports = [event for event in events if event["event"] == "reported"]
+        assert [event["resource"] for event in reports] == list(range(1, len(reports) + 1))
+        assert all(event["metrics"]["own_epoch"] == event["resource"] for event in reports)
+        assert result.state.trials[trial_id].status.is_final
+
+
+def test_bohb_learns_from_asha_on_ray(tmp_path, toy_trainable):
+    """Stock Ray's TuneBOHB with ASHA makes no model-based suggestion at all."""
+    spec = make_spec(tmp_path, num_samples=60, search_options={"random_fraction": 1 / 3})
+    result = execute(spec, toy_trainable)
+    origins = [trial.origin for trial in result.state.trials.values()]
+    first = next(i for i, origin in enumerate(origins) if origin.startswith("model@"))
+    after_start = origins[first:]
+    assert first <= 20
+    model_based = sum(origin.startswith("model@") for origin in after_start)
+    assert model_based >= len(after_start) / 2
+    levels = {origin for origin in origins if origin.startswith("model@")}
+    assert levels <= {"model@1", "model@3", "model@9"}
+    assert_record_is_complete(result)
+
+
+@pytest.mark.parametrize("search", ["bohb", "random"])
+@pytest.mark.parametrize("scheduler", ["asha", "asha-promotion", "none"])
+def test_every_pair_ends_cleanly_with_two_workers(tmp_path, toy_trainable, search, scheduler):
+    spec = make_spec(tmp_path, search=search, scheduler=scheduler, num_samples=12)
+    result = execute(spec, toy_trainable)
+    assert result.ended == "finished"
+    assert_record_is_complete(result)
+    counts = result.state.counts()
+    assert counts[TrialStatus.COMPLETED] + counts[TrialStatus.STOPPED] == 12
+    if scheduler == "none":
+        assert counts[TrialStatus.COMPLETED] == 12
+    else:
+        assert counts[TrialStatus.STOPPED] >= 1
+        assert counts[TrialStatus.COMPLETED] >= 1
+    for trial in result.state.trials.values():
+        assert (trial.status is TrialStatus.COMPLETED) == (trial.resource == 9)
+
+
+def test_promotion_pauses_every_trial_at_every_milestone_and_resumes_from_its_checkpoint(
+    tmp_path, toy_trainable
+):
+    result = execute(make_spec(tmp_path, scheduler="asha-promotion"), toy_trainable)
+    for events in events_by_trial(result.folder).values():
+        reports = [event for event in events if event["event"] == "reported"]
+        for event in reports:
+            if event["resource"] in (1, 3):
+                assert event["decision"] == "pause"
+        promotions = sum(event["event"] == "resumed" for event in events)
+        assert promotions == sum(event["resource"] in (2, 4) for event in reports)
+        restarts = [event["resource"] for event in events if event["event"] == "started"]
+        assert restarts == [0, 1, 3][: len(restarts)]
+
+
+def test_workers_are_reused_between_trials(tmp_path, toy_trainable):
+    result = execute(make_spec(tmp_path, scheduler="asha-promotion"), toy_trainable)
+    workers = {
+        event["metrics"]["worker"]
+        for event in read_events(result.folder)
+        if event["event"] == "reported"
+    }
+    assert len(workers) <= 4  # two, and at most two more while the first ones start
+
+
+def test_the_same_seed_gives_the_same_run_with_one_worker(tmp_path, toy_trainable):
+    runs = []
+    for name in ("one", "two"):
+        spec = make_spec(tmp_path, name=name, max_concurrent=1, num_samples=15)
+        result = execute(spec, toy_trainable)
+        runs.append(
+            [
+                (event["event"], event["trial"], event.get("configuration"), event.get("value"))
+                for event in read_events(result.folder)
+                if event["event"] in ("suggested", "reported", "finished")
+            ]
+        )
+    assert runs[0] == runs[1]
+
+
+def test_a_trial_with_a_non_finite_metric_fails_at_once(tmp_path, toy_trainable):
+    spec = make_spec(tmp_path, settings={"nan_above": 0.5})
+    result = execute(spec, toy_trainable)
+    bad = [trial for trial in result.state.trials.values() if trial.configuration["x"] > 0.5]
+    assert bad
+    assert {trial.status for trial in bad} == {TrialStatus.FAILED}
+    assert {trial.resource for trial in bad} == {1}
+    assert result.state.incumbent is not None
+    assert result.state.incumbent.configuration["x"] <= 0.5
+
+
+def test_an_exception_fails_its_trial_and_is_recorded_with_its_traceback(tmp_path, toy_trainable):
+    spec = make_spec(tmp_path, settings={"raise_above": 0.5})
+    result = execute(spec, toy_trainable)
+    assert result.ended == "finished"
+    bad = [trial for trial in result.state.trials.values() if trial.configuration["x"] > 0.5]
+    assert bad
+    for trial in bad:
+        assert trial.status is TrialStatus.FAILED
+        assert trial.error is not None
+        assert "RuntimeError: x is too large" in trial.error
+    console = Console(file=io.StringIO(), width=100)
+    print_summary(result, console)
+    assert f"{len(bad)} trials failed" in console.file.getvalue()
+    assert "x is too large" in console.file.getvalue()
+
+
+def test_a_trial_that_raised_goes_on_from_its_checkpoint(tmp_path, toy_trainable):
+    spec = make_spec(
+        tmp_path,
+        num_samples=2,
+        scheduler="none",
+        max_failures=1,
+        settings={"fail_once_at": 3},
+    )
+    result = execute(spec, toy_trainable)
+    assert {trial.status for trial in result.state.trials.values()} == {TrialStatus.COMPLETED}
+    for events in events_by_trial(result.folder).values():
+        assert [event["resource"] for event in events if event["event"] == "reported"] == list(
+            range(1, 10)
+        )
+        assert [event["resource"] for event in events if event["event"] == "started"] == [0, 2]
+
+
+def test_when_every_trial_fails_the_run_ends_without_incumbent(tmp_path, toy_trainable):
+    spec = make_spec(tmp_path, num_samples=4, settings={"raise_above": -1.0})
+    result = execute(spec, toy_trainable)
+    assert result.state.incumbent is None
+    assert result.state.counts()[TrialStatus.FAILED] == 4
+    console = Console(file=io.StringIO(), width=100)
+    print_summary(result, console)
+    assert "No trial reported a finite loss" in console.file.getvalue()
+
+
+def test_a_metric_that_is_never_reported_stops_the_run_at_the_first_report(tmp_path, toy_trainable):
+    with pytest.raises(MetricError, match=r"metric='accuracy'; it reports \['loss', 'own_epoch'"):
+        execute(make_spec(tmp_path, metric="accuracy"), toy_trainable)
+    events = list(read_events(tmp_path / "toy"))
+    assert not [event for event in events if event["event"] == "reported"]
+    assert events[-1]["event"] == "run_ended"
+
+
+def test_a_report_that_lacks_the_metric_is_not_judged(tmp_path, toy_trainable):
+    spec = make_spec(tmp_path, num_samples=8, settings={"skip_metric_at": 3})
+    result = execute(spec, toy_trainable)
+    assert result.ended == "finished"
+    at_three = [
+        event
+        for event in read_events(result.folder)
+        if event["event"] == "reported" and event["resource"] == 3
+    ]
+    assert at_three
+    assert {(event["value"], event["decision"]) for event in at_three} == {(None, "continue")}
+
+
+def test_the_time_budget_ends_a_run_that_can_go_on_later(tmp_path, toy_trainable):
+    spec = make_spec(
+        tmp_path, num_samples=None, time_budget_s=4.0, settings={"epoch_s": 0.3}, max_concurrent=1
+    )
+    result = execute(spec, toy_trainable)
+    assert result.ended == "time budget"
+    before = len(result.state.trials)
+    more = execute(
+        spec.replace(num_samples=before + 2, time_budget_s=None, settings={"epoch_s": 0.0}),
+        toy_trainable,
+        resume=True,
+    )
+    assert more.ended == "finished"
+    assert len(more.state.trials) == before + 2
+    assert_record_is_complete(more)
+
+
+def test_a_finished_run_goes_on_with_more_trials(tmp_path, toy_trainable):
+    spec = make_spec(tmp_path, num_samples=5)
+    first = execute(spec, toy_trainable)
+    again = execute(spec, toy_trainable, resume=True)
+    assert again.state.trials == first.state.trials
+    more = execute(spec.replace(num_samples=9), toy_trainable, resume=True)
+    assert len(more.state.trials) == 9
+    assert more.state.sessions == 3
+    assert_record_is_complete(more)
+
+
+def test_a_new_run_never_overwrites_an_old_one(tmp_path, toy_trainable):
+    spec = make_spec(tmp_path, num_samples=1)
+    execute(spec, toy_trainable)
+    before = (tmp_path / "toy" / "log.jsonl").read_bytes()
+    with pytest.raises(RunExistsError, match="'toy' exists already"):
+        execute(spec, toy_trainable)
+    assert (tmp_path / "toy" / "log.jsonl").read_bytes() == before
+
+
+def test_what_is_not_there_cannot_be_resumed(tmp_path, toy_trainable):
+    with pytest.raises(RunNotFoundError):
+        execute(make_spec(tmp_path), toy_trainable, resume=True)
+
+
+def test_trials_that_fit_nowhere_are_refused_before_any_starts(tmp_path, toy_trainable):
+    with pytest.raises(ClusterError, match=r"cpus_per_trial=64.*--cpus-per-trial 2"):
+        execute(make_spec(tmp_path, cpus_per_trial=64.0), toy_trainable)
+    with pytest.raises(ClusterError, match="gpus_per_trial=1"):
+        execute(make_spec(tmp_path, gpus_per_trial=1.0), toy_trainable)
+    assert not (tmp_path / "toy").exists()
+
+
+def test_a_parameter_named_settings_is_refused(tmp_path, toy_trainable):
+    space = SearchSpace.from_dict({"settings": SPACE["x"]})
+    with pytest.raises(SpecError, match="settings"):
+        execute(make_spec(tmp_path, space=space, settings={"a": 1}), toy_trainable)
+
+
+def test_the_specification_is_recorded_with_what_explains_the_run(tmp_path, toy_trainable):
+    spec = make_spec(tmp_path, num_samples=1)
+    execute(spec, toy_trainable)
+    recorded = read_json(tmp_path / "toy" / "spec.json")
+    assert ExperimentSpec.from_dict(recorded["spec"]) == spec
+    assert dataclasses.asdict(ExperimentSpec.from_dict(recorded["spec"])) == dataclasses.asdict(
+        spec
+    )
+    assert {"ray", "ConfigSpace", "numpy"} <= recorded["versions"].keys()
+    assert {"host", "python", "command", "created", "git_commit"} <= recorded.keys()
+
+
+DRIVER = """
+    import sys
+    import ray
+    sys.path.insert(0, {root!r})
+    from tests.adapters_tests import test_runner as t
+    from tests import conftest
+
+    toy = conftest.toy_trainable.__wrapped__()
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    from pathlib import Path
+    spec = t.make_spec(
+        Path({folder!r}), scheduler={scheduler!r}, num_samples=25, settings={{"epoch_s": 0.05}}
+    )
+    result = t.execute(spec, toy)
+    print(result.ended, flush=True)
+"""
+
+
+def start_driver(root, tmp_path, scheduler):
+    code = textwrap.dedent(DRIVER).format(root=str(root), folder=str(tmp_path), scheduler=scheduler)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=True, text=True, stdout=subprocess.PIPE
+    )
+
+
+def wait_for_reports(driver, folder, count):
+    """Wait until the log holds so many reports, reading the file again and again."""
+    while True:
+        assert driver.poll() is None, "the driver ended before it could be killed"
+        if (folder / "log.jsonl").exists():
+            reports = sum(event["event"] == "reported" for event in read_events(folder))
+            if reports >= count:
+                return
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "asha-promotion"])
+def test_a_killed_driver_loses_nothing_and_repeats_at_most_an_epoch_per_worker(
+    root, tmp_path, toy_trainable, scheduler
+):
+    driver = start_driver(root, tmp_path, scheduler)
+    wait_for_reports(driver, tmp_path / "toy", 20)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    before = list(read_events(tmp_path / "toy"))
+    spec = make_spec(tmp_path, scheduler=scheduler, num_samples=25, settings={"epoch_s": 0.0})
+    result = execute(spec, toy_trainable, resume=True)
+    after = list(read_events(tmp_path / "toy"))
+    assert after[: len(before)] == before
+    assert len(result.state.trials) == 25
+    reports = Counter(
+        (event["trial"], event["resource"]) for event in after if event["event"] == "reported"
+    )
+    assert sum(count - 1 for count in reports.values()) <= 2
+    finished = Counter(event["trial"] for event in after if event["event"] == "finished")
+    assert set(finished.values()) == {1}
+    assert len(finished) == 25
+
+
+def test_ctrl_c_ends_a_run_in_order(root, tmp_path):
+    driver = start_driver(root, tmp_path, "asha")
+    wait_for_reports(driver, tmp_path / "toy", 10)
+    os.kill(driver.pid, signal.SIGINT)
+    out, _ = driver.communicate()
+    assert out.strip().splitlines()[-1] == "interrupted"
+    assert list(read_events(tmp_path / "toy"))[-1]["reason"] == "interrupted"

@@ -161,7 +161,7 @@ def test_absent_mnist_without_a_network_says_what_to_put_where(tmp_path, no_netw
     assert "Network is unreachable" in message
     assert "digits" in message
     assert "downloading MNIST" in said[0]
-    assert list((tmp_path / "data").iterdir()) == []  # no half download
+    assert list(tmp_path.iterdir()) == []  # no half download, and no folder that was not there
 
 
 def test_a_name_look_up_that_hangs_ends_as_an_error(tmp_path, monkeypatch):

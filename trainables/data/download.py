@@ -37,6 +37,7 @@ def download_into(target: Path, urls: Sequence[str], fetch: Callable[[Path], Non
         DownloadError: If no server answers, the download breaks off, or the target cannot be
             written.
     """
+    was_there = target.parent.is_dir()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".download-", dir=target.parent))
@@ -51,6 +52,8 @@ def download_into(target: Path, urls: Sequence[str], fetch: Callable[[Path], Non
         raise DownloadError(str(error)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if not was_there and not any(target.parent.iterdir()):
+            target.parent.rmdir()  # a folder that was perhaps only mistyped
 
 
 def check_reachable(urls: Sequence[str]) -> None:

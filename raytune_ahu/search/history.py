@@ -137,6 +137,7 @@ class History:
             pending=pending,
             pending_level=self._heading.view[pending],
             rung_levels=self.rung_levels,
+            revision=self._revision,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -181,6 +182,7 @@ class History:
         self._is_failed: set[int] = set()  # trials whose newest news is a failure
         self._failure: dict[tuple[int, int], int] = {}  # (trial, level) -> resource of the failure
         # one row per observation
+        self._revision = 0
         self._row: dict[tuple[int, int], int] = {}
         self._trial = GrowingArray(np.int64)
         self._resource = GrowingArray(np.int64)
@@ -214,6 +216,7 @@ class History:
                 self._drop(i, level)
 
     def _put(self, i: int, resource: int, loss: float) -> None:
+        self._revision += 1
         row = self._row.get((i, resource))
         if row is not None:
             self._loss[row] = loss
@@ -225,6 +228,7 @@ class History:
 
     def _drop(self, i: int, resource: int) -> None:
         """Remove an observation; the last one moves into its place."""
+        self._revision += 1
         row = self._row.pop((i, resource))
         last = len(self._row)
         if row != last:

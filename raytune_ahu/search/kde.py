@@ -85,10 +85,11 @@ class KdeModel:
 
     Running trials that have not been heard of yet push candidates away from themselves. With
     k(x, p) the good density's kernel around one of them, scaled to 1 at its centre (inactive
-    columns count as equal), l(x) / g(x) is multiplied by 1 - k(x, p). A point that is being tried
-    thus scores 0, one a few bandwidths away is not touched, and this works the same with 20
-    observations as with 20,000. (Counting them as bad, as is usual, hardly moves g when it is made
-    of thousands.)
+    columns count as equal), l(x) / g(x) is multiplied by 1 - k(x, p) for the nearest of them. A
+    point that is being tried thus scores 0, one a few bandwidths away is not touched, and this
+    works the same with 20 observations as with 20,000. (Counting them as bad, as is usual, hardly
+    moves g when it is made of thousands. Taking the product over all of them, instead of the
+    nearest, drives 16 workers out of a good region in two dimensions.)
 
     Args:
         n_choices: (d,) categories per column of the search space, 0 for the others.
@@ -243,7 +244,7 @@ def floored_log_pdf(density: ProductKernelDensity, points: Floats) -> Floats:
 
 
 def log_distance_from(pending: Floats, density: ProductKernelDensity, candidates: Floats) -> Floats:
-    """Sum over running trials p of log(1 - k(x, p)), see `KdeModel`.
+    """Least log(1 - k(x, p)) of any running trial p, see `KdeModel`.
 
     Args:
         pending: (p, d) running configurations; an inactive column (NaN) counts as equal.
@@ -251,7 +252,7 @@ def log_distance_from(pending: Floats, density: ProductKernelDensity, candidates
         candidates: (m, d).
 
     Returns:
-        (m,) numbers <= 0; about -28 for every running trial that equals the candidate.
+        (m,) numbers <= 0; about -28 where a running trial equals the candidate.
     """
     log_kernel = np.zeros((len(candidates), len(pending)))
     for j, h in enumerate(density.bandwidths):
@@ -262,5 +263,5 @@ def log_distance_from(pending: Floats, density: ProductKernelDensity, candidates
             differs = gap > 0.5 / density.n_choices[j]
             term = np.where(differs, density.log_mismatch(j), 0.0)
         log_kernel += np.where(np.isnan(gap), 0.0, term)
-    near = np.minimum(np.exp(log_kernel), 1.0 - 1e-12)
-    return np.asarray(np.log1p(-near).sum(axis=1))
+    nearest = np.minimum(np.exp(log_kernel.max(axis=1)), 1.0 - 1e-12)
+    return np.asarray(np.log1p(-nearest))

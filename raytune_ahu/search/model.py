@@ -46,6 +46,8 @@ class Observations:
     """(m,) the rung level that each of them is heading for."""
     rung_levels: tuple[int, ...]
     """All rung levels, ascending."""
+    revision: int
+    """Another number whenever an observation was added, replaced or removed: for caches."""
 
     def at(self, level: int) -> tuple[Floats, Floats]:
         """Return configurations (n_level, d) and losses (n_level,) seen at one resource."""

@@ -129,6 +129,26 @@ def test_running_trials_are_pending_for_their_next_level_until_the_last():
     assert pending(book) == {0: 1, 1: 3}
 
 
+def test_the_revision_changes_with_every_observation_and_only_then():
+    book = make("a", "b")
+    seen_revisions = [book.observations().revision]
+    for step in (
+        lambda: book.observe("a", 1, 0.5),
+        lambda: book.observe("a", 1, 0.4),
+        lambda: book.observe("a", 2, INF),
+        lambda: book.observe("a", 2, 0.4),
+        lambda: book.finish("b", TrialStatus.FAILED),
+    ):
+        step()
+        seen_revisions.append(book.observations().revision)
+    assert len(set(seen_revisions)) == 6
+    book.add("c", np.zeros(2))
+    book.observe("c", 2, 0.3)
+    book.observe("c", 3, None)
+    book.finish("c", TrialStatus.STOPPED)
+    assert book.observations().revision == seen_revisions[-1]
+
+
 def test_views_cannot_be_written_and_saved_ones_do_not_change_with_new_trials():
     book = make("a")
     book.observe("a", 1, 0.5)

@@ -28,7 +28,7 @@ def _needs_hpbandster():
 
 
 def make(seed=0, **options):
-    options = {"engine": "hpbandster", "random_fraction": 0.0, "n_candidates": 16, **options}
+    options = {"engine": "hpbandster", "random_fraction": 0.0, "n_candidates": 4, **options}
     return BohbSearcher(SPACE, mode="min", seed=seed, rung_levels=(1, 3), **options)
 
 

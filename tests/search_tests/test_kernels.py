@@ -14,6 +14,8 @@ from raytune_ahu.search.kernels import (
     sample_truncated_normal,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # statsmodels' own
+
 KINDS = [[0], [0, 0, 0], [3], [2, 5], [0, 3, 0, 4], [0, 0, 0, 0, 0, 2, 3, 6]]
 
 

@@ -63,4 +63,5 @@ class TestBohbByHpbandster(TestBohb):
             rung_levels=LEVELS,
             points_to_evaluate=points,
             engine="hpbandster",
+            n_candidates=4,  # hpbandster takes a millisecond for each
         )

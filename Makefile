@@ -44,7 +44,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PIP) ".[hpbandster]" >$(VENV)/hpbandster.log 2>&1 \
 	  && $(BIN)/python -c 'import hpbandster' 2>/dev/null \
 	  && echo "hpbandster is installed: --search-option engine=hpbandster can be used" \
-	  || echo "hpbandster is not installed (it needs Python < 3.12, gcc and the Python headers; see $(VENV)/hpbandster.log): everything but engine=hpbandster works without it"
+	  || echo "hpbandster is not installed (it needs gcc and the Python headers; see $(VENV)/hpbandster.log): everything but engine=hpbandster works without it"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -93,6 +93,8 @@ def parse_declaration(written: Mapping[str, Any]) -> Declaration:
     Raises:
         SpaceError: If anything in it is not valid; the message names the parameter.
     """
+    if written is None:
+        raise SpaceError("the search space is empty; give at least one parameter with its domain")
     if not isinstance(written, Mapping):
         raise SpaceError(
             f"a search space must be a mapping of names to domains, not {type(written).__name__}"

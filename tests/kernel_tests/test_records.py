@@ -62,7 +62,9 @@ def test_a_torn_last_line_is_left_out_and_cut_before_appending(tmp_path):
 
 
 def test_a_damaged_line_in_the_middle_is_named_by_its_number(tmp_path):
-    (tmp_path / LOG_FILE).write_text('{"event": "a", "time": 1}\n{"eve\n{"event": "c", "time": 2}\n')
+    (tmp_path / LOG_FILE).write_text(
+        '{"event": "a", "time": 1}\n{"eve\n{"event": "c", "time": 2}\n'
+    )
     with pytest.raises(RecordError, match="line 2"):
         list(read_events(tmp_path))
 

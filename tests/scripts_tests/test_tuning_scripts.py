@@ -1,0 +1,204 @@
+"""The tuning scripts as a user types them: one real run each, and every kind of wrong input."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+
+import pytest
+
+from raytune_ahu.experiment import ExperimentSpec
+from raytune_ahu.records import read_events, read_json
+
+OPTIONS = (
+    "--address",
+    "--dataset",
+    "--data-dir",
+    "--space",
+    "--search",
+    "--scheduler",
+    "--num-samples",
+    "--time-budget",
+    "--max-epochs",
+    "--grace-period",
+    "--reduction-factor",
+    "--brackets",
+    "--cpus-per-trial",
+    "--gpus-per-trial",
+    "--max-concurrent",
+    "--name",
+    "--storage-path",
+    "--seed",
+    "--resume",
+    "--smoke-test",
+    "--verbose",
+)
+SCRIPTS = ("tune_resnet.py", "tune_mnist.py")
+
+
+@pytest.fixture
+def script(root, tmp_path, monkeypatch, capsys):
+    """Run a script inside this process, as `python scripts/NAME ...` in an empty folder."""
+
+    def call(*arguments, name="tune_resnet.py"):
+        monkeypatch.chdir(tmp_path)
+        path = root / "scripts" / name
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        monkeypatch.syspath_prepend(str(path.parent))
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(path), run_name="__main__")
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return call
+
+
+def assert_refused(outcome, *fragments):
+    code, _, err = outcome
+    lines = [line for line in err.splitlines() if not line.startswith("downloading ")]
+    assert code == 2, err
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    for fragment in fragments:
+        assert fragment in lines[0]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_names_every_option_and_the_embedded_data(root, name):
+    done = subprocess.run(
+        [sys.executable, str(root / "scripts" / name), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for option in OPTIONS:
+        assert option in done.stdout
+    assert "digits: embedded, no download" in " ".join(done.stdout.split())
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_smoke_test_runs_ends_and_says_what_to_type_next(root, tmp_path, name):
+    done = subprocess.run(
+        [sys.executable, str(root / "scripts" / name), "--smoke-test", "--name", "smoke"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Best validation_accuracy: " in done.stdout
+    assert f"Everything is in {tmp_path / 'runs' / 'smoke'}" in done.stdout
+    assert f"--resume {tmp_path / 'runs' / 'smoke'} --num-samples 12" in done.stdout
+    folder = tmp_path / "runs" / "smoke"
+    spec = ExperimentSpec.from_dict(read_json(folder / "spec.json")["spec"])
+    assert (spec.num_samples, spec.max_epochs) == (6, 3)
+    assert (spec.search, spec.scheduler, spec.metric) == ("bohb", "asha", "validation_accuracy")
+    events = list(read_events(folder))
+    assert events[-1]["reason"] == "finished"
+    assert sum(event["event"] == "finished" for event in events) == 6
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_a_run_is_resumed_by_its_name_with_more_trials(script):
+    tiny = ("--max-epochs", "1", "--num-samples", "2", "--name", "r", "--train-images", "100")
+    assert script(*tiny)[0] == 0
+    code, out, _ = script("--resume", "r", "--num-samples", "3")
+    assert code == 0
+    assert "3 trials" in out
+    assert script("--resume", "--num-samples", "4")[0] == 0
+    assert_refused(script(*tiny), "'r' exists already", "--resume r")
+    assert_refused(script("--resume", "r", "--seed", "1"), "--seed cannot be changed")
+    assert_refused(
+        script("--resume", "r", name="tune_mnist.py"), "CifarResNetTrainable", "MnistTrainable"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["--dataset", "imagenet"], ["dataset='imagenet'", "digits, cifar10"]),
+        (["--dataset", "folder:"], ["names no folder"]),
+        (["--dataset", "folder:absent"], ["absent/train is not a folder", "--dataset digits"]),
+        (["--space", "absent.yaml"], ["absent.yaml"]),
+        (["--grace-period", "10"], ["grace_period=10", "max_epochs=9"]),
+        (["--reduction-factor", "1"], ["reduction_factor=1"]),
+        (["--brackets", "9"], ["brackets=9"]),
+        (["--num-samples", "0"], ["num_samples=0"]),
+        (["--max-epochs", "0"], ["max_epochs=0"]),
+        (["--time-budget", "-1"], ["time_budget_s=-1"]),
+        (["--gpus-per-trial", "1.5"], ["gpus_per_trial=1.5"]),
+        (["--seed", "-1"], ["seed=-1"]),
+        (["--name", "a/b"], ["name='a/b'"]),
+        (["--search-option", "colour=red"], ["'colour'", "random_fraction"]),
+        (["--search-option", "colour"], ["KEY=VALUE"]),
+        (["--search-option", "top_fraction=2"], ["top_fraction=2"]),
+        (["--resume", "absent"], ["'absent' is not recorded"]),
+        (["--resume"], ["no run is recorded"]),
+        (["--storage-path", "/proc/absent"], ["storage path /proc/absent cannot be written"]),
+        (["--train-images", "3"], ["train_images=3"]),
+    ],
+)
+def test_a_wrong_option_gets_one_line_and_exit_code_2(script, tmp_path, arguments, fragments):
+    assert_refused(script(*arguments), *fragments)
+    assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "fragments"),
+    [
+        ("lr: {domain: uniform, lower: 1", ["line 1"]),
+        ("lr: {domain: unform, lower: 0, upper: 1}", ["lr", "'unform'", "loguniform"]),
+        ("lr: {domain: uniform, lower: 1, upper: 1}", ["lr", "lower"]),
+        ("lr: {domain: loguniform, lower: 0, upper: 1}", ["lr", "lower"]),
+        (
+            "lr: {domain: uniform, lower: 0.1, upper: 1, when: {optimiser: sgd}}",
+            ["lr", "optimiser"],
+        ),
+        ("learning_rate: {domain: uniform, lower: 0.1, upper: 1}", ["'learning_rate'", "lr"]),
+        ("activation: {domain: choice, values: [relu, swishh]}", ["'swishh'"]),
+        ("", ["empty"]),
+        ("lr: {domain: grid_search, values: [0.1, 0.2]}", ["grid"]),
+    ],
+)
+def test_a_wrong_space_file_is_refused_before_any_trial(script, tmp_path, text, fragments):
+    (tmp_path / "space.yaml").write_text(text)
+    assert_refused(script("--space", "space.yaml", "--seed", "3"), *fragments)
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_data_set_that_is_absent_and_cannot_be_downloaded_says_what_to_put_where(
+    script, monkeypatch
+):
+    def no_network(*args, **kwargs):
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    assert_refused(
+        script("--dataset", "mnist", name="tune_mnist.py"),
+        "train-images-idx3-ubyte",
+        "MNIST/raw",
+        "--dataset digits",
+    )
+    assert_refused(script("--dataset", "cifar10"), "cifar-10-batches-py", "--dataset digits")
+
+
+def test_a_folder_without_classes_is_refused(script, tmp_path):
+    (tmp_path / "pets" / "train").mkdir(parents=True)
+    (tmp_path / "pets" / "test").mkdir()
+    assert_refused(script("--dataset", "folder:pets"), "pets/train", "class")
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_resources_that_the_cluster_does_not_have_are_refused(script):
+    assert_refused(script("--gpus-per-trial", "1"), "gpus_per_trial=1", "0 GPUs")
+    assert_refused(script("--cpus-per-trial", "64"), "cpus_per_trial=64", "--cpus-per-trial 2")
+
+
+def test_an_unknown_searcher_or_scheduler_exits_with_2(script):
+    assert script("--search", "bayes")[0] == 2
+    assert script("--scheduler", "hyperband")[0] == 2

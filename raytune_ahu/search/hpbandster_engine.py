@@ -5,8 +5,8 @@ category indices. So its data are exactly those of `KdeModel`, on every search s
 `SearchSpace` keeps the last word on what the values mean and which of them are active. Start with
 `HpbandsterEngine.propose`.
 
-The package is imported when an engine is built. It draws from numpy's global generator, which is seeded
-before, and put back as it was after every call.
+The package is imported when an engine is built. It draws from numpy's global generator, which is
+seeded before, and put back as it was after every call.
 """
 
 from __future__ import annotations

@@ -6,12 +6,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from raytune_ahu.errors import SpecError
 from raytune_ahu.types import Mode, check_mode
 from schedulers.asha import AshaPromotion, AshaStopping
 from schedulers.base import RungScheduler
 from schedulers.fifo import NoEarlyStopping
 from schedulers.rungs import Rung, rung_levels
+
+if TYPE_CHECKING:
+    from raytune_ahu.experiment import ExperimentSpec
 
 __all__ = [
     "SCHEDULERS",
@@ -21,6 +26,7 @@ __all__ = [
     "Rung",
     "RungScheduler",
     "build_scheduler",
+    "scheduler_for",
     "rung_levels",
 ]
 
@@ -73,4 +79,21 @@ def build_scheduler(
         brackets=brackets,
         mode=mode,
         seed=seed,
+    )
+
+
+def scheduler_for(spec: ExperimentSpec) -> RungScheduler:
+    """Build the scheduler that an experiment names.
+
+    Raises:
+        SpecError: If its name is unknown or a value out of its range.
+    """
+    return build_scheduler(
+        spec.scheduler,
+        max_resource=spec.max_epochs,
+        mode=spec.mode,
+        grace_period=spec.grace_period,
+        reduction_factor=spec.reduction_factor,
+        brackets=spec.brackets,
+        seed=spec.seed,
     )

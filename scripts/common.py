@@ -17,15 +17,12 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from raytune_ahu.adapters.cluster import connect, has_gpus
-from raytune_ahu.adapters.runner import RunResult, check_new_run, run
-from raytune_ahu.adapters.summary import print_summary
+from raytune_ahu import ExperimentSpec, SearchSpace
+from raytune_ahu.adapters import RunResult, check_new_run, connect, has_gpus, print_summary, run
 from raytune_ahu.errors import AhuError, RunNotFoundError, SpecError
-from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_json
 from raytune_ahu.search import SEARCHERS, build_searcher
-from raytune_ahu.space import SearchSpace
-from schedulers import SCHEDULERS, build_scheduler
+from schedulers import SCHEDULERS, scheduler_for
 from schedulers.ray_scheduler import RayScheduler
 from trainables import ImageTrainable, default_space_path
 
@@ -34,7 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "data_dir": "data",
     "search": "bohb",
     "scheduler": "asha",
-    "num_samples": 30,
+    "num_samples": 40,
     "grace_period": 1,
     "reduction_factor": 3,
     "brackets": 1,
@@ -150,7 +147,7 @@ def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentP
         "--num-samples",
         type=int,
         metavar="N",
-        help="trials at most (default 30; no limit if only --time-budget is given)",
+        help="trials at most (default 40; no limit if only --time-budget is given)",
     )
     budget.add_argument(
         "--time-budget", type=float, metavar="SECONDS", help="wall time at most (default no limit)"
@@ -265,7 +262,7 @@ def _start(
     )
     check_new_run(spec)
     _check_space(spec, trainable)
-    _make_scheduler(spec)
+    scheduler_for(spec)
     trainable.prepare(spec.settings)
     connect(args.address, verbose=args.verbose)
     if args.gpus_per_trial is None and has_gpus():
@@ -274,7 +271,7 @@ def _start(
     return run(
         spec,
         trainable=trainable,
-        scheduler=RayScheduler(_make_scheduler(spec)),
+        scheduler=RayScheduler(scheduler_for(spec)),
         verbose=args.verbose,
         console=console,
     )
@@ -288,18 +285,6 @@ def _options(pairs: Sequence[str]) -> dict[str, Any]:
             raise SpecError(f"--search-option {pair!r} must be KEY=VALUE, like random_fraction=0.2")
         options[name] = yaml.safe_load(value)
     return options
-
-
-def _make_scheduler(spec: ExperimentSpec) -> Any:
-    return build_scheduler(
-        spec.scheduler,
-        mode=spec.mode,
-        max_resource=spec.max_epochs,
-        grace_period=spec.grace_period,
-        reduction_factor=spec.reduction_factor,
-        brackets=spec.brackets,
-        seed=spec.seed,
-    )
 
 
 def _check_space(spec: ExperimentSpec, trainable: type[ImageTrainable]) -> None:
@@ -369,7 +354,7 @@ def _resume(
     return run(
         spec,
         trainable=trainable,
-        scheduler=RayScheduler(_make_scheduler(spec)),
+        scheduler=RayScheduler(scheduler_for(spec)),
         resume=True,
         verbose=args.verbose,
         console=console,

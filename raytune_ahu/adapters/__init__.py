@@ -1,1 +1,23 @@
-"""Everything that touches Ray: cluster, space, search algorithm, callbacks, progress, runner."""
+"""Everything that touches Ray: cluster, space, search algorithm, callbacks, progress, runner.
+
+Start with `run`: it takes an `ExperimentSpec` and is the only caller of `tune.run`.
+"""
+
+from raytune_ahu.adapters.cluster import connect, has_gpus
+from raytune_ahu.adapters.runner import RunResult, check_new_run, run
+from raytune_ahu.adapters.search import RaySearch
+from raytune_ahu.adapters.space import from_tune, to_search_space, to_tune
+from raytune_ahu.adapters.summary import print_summary
+
+__all__ = [
+    "RaySearch",
+    "RunResult",
+    "check_new_run",
+    "connect",
+    "from_tune",
+    "has_gpus",
+    "print_summary",
+    "run",
+    "to_search_space",
+    "to_tune",
+]

@@ -105,6 +105,11 @@ def run(
     slots = Slots(spec.cpus_per_trial, spec.gpus_per_trial, spec.max_concurrent)
     slots.check()
     pure = scheduler.scheduler
+    if pure.max_resource != spec.max_epochs:
+        raise SpecError(
+            f"the scheduler's max_resource={pure.max_resource} must be the specification's "
+            f"max_epochs={spec.max_epochs}; build it with schedulers.scheduler_for(spec)"
+        )
     searcher = build_searcher(
         spec.search,
         spec.space,

@@ -27,7 +27,7 @@ from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.records import read_events, read_json
 from raytune_ahu.space import SearchSpace
 from raytune_ahu.types import TrialStatus
-from schedulers import build_scheduler
+from schedulers import AshaStopping, scheduler_for
 from schedulers.ray_scheduler import RayScheduler
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
@@ -50,18 +50,13 @@ def make_spec(tmp_path, **changes):
 
 
 def execute(spec, trainable, *, resume=False):
-    pure = build_scheduler(
-        spec.scheduler,
-        mode=spec.mode,
-        max_resource=spec.max_epochs,
-        grace_period=spec.grace_period,
-        reduction_factor=spec.reduction_factor,
-        brackets=spec.brackets,
-        seed=spec.seed,
-    )
     console = Console(file=io.StringIO(), width=100)
     return run(
-        spec, trainable=trainable, scheduler=RayScheduler(pure), resume=resume, console=console
+        spec,
+        trainable=trainable,
+        scheduler=RayScheduler(scheduler_for(spec)),
+        resume=resume,
+        console=console,
     )
 
 
@@ -284,6 +279,12 @@ def test_trials_that_fit_nowhere_are_refused_before_any_starts(tmp_path, toy_tra
     with pytest.raises(ClusterError, match="gpus_per_trial=1"):
         execute(make_spec(tmp_path, gpus_per_trial=1.0), toy_trainable)
     assert not (tmp_path / "toy").exists()
+
+
+def test_a_scheduler_of_another_length_is_refused(tmp_path, toy_trainable):
+    scheduler = RayScheduler(AshaStopping(max_resource=27))
+    with pytest.raises(SpecError, match="max_resource=27 must be the specification's max_epochs=9"):
+        run(make_spec(tmp_path), trainable=toy_trainable, scheduler=scheduler)
 
 
 def test_a_parameter_named_settings_is_refused(tmp_path, toy_trainable):

@@ -166,7 +166,7 @@ def plot(results: pd.DataFrame, path: Path) -> None:
         axes = small[i]
         _curves(axes, results[results["task"] == task], order(results), label=False)
         axes.set_title(f"{group}: {task}" if group != "taskset" else task, fontsize=7)
-        axes.tick_params(labelsize=6)
+        axes.tick_params(which="both", labelsize=6)
     figure.savefig(path, dpi=90, pil_kwargs={"compress_level": 9})
     plt.close(figure)
     Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(path)

@@ -26,8 +26,8 @@ __all__ = [
     "Rung",
     "RungScheduler",
     "build_scheduler",
-    "scheduler_for",
     "rung_levels",
+    "scheduler_for",
 ]
 
 SCHEDULERS: dict[str, type[RungScheduler]] = {

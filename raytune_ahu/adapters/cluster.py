@@ -8,22 +8,28 @@ from __future__ import annotations
 import math
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import services
 
 from raytune_ahu.errors import ClusterError
 
 _CONNECT_TIMEOUT_S = 5.0
+_PROBE_TIMEOUT_S = 30.0
+_AUTHENTICATION_FAILED = 3
 
 
 def connect(address: str | None, *, verbose: bool = False) -> None:
     """Join the Ray cluster at `address`; without one, start a local Ray on this machine.
 
-    Does nothing if this process is connected already.
+    Does nothing if this process is connected already. Whether the cluster asks for a token is found
+    out first: Ray itself lets a driver with the wrong setting join, and then kills its trials.
 
     Args:
         address: None, `auto` (the cluster this machine belongs to) or `host:port`.
@@ -41,31 +47,26 @@ def connect(address: str | None, *, verbose: bool = False) -> None:
     if address is None:
         ray.init(address="local", include_dashboard=False, **options)
         return
-    if address != "auto":
-        _check_reachable(address)
-        # An explicit address does not switch Ray's token authentication on, even for its owner.
-        if _has_token():
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
+    found = _find_cluster() if address == "auto" else address
+    _check_reachable(found)
+    if _choose_auth_mode(found) == "token":
+        os.environ["RAY_AUTH_MODE"] = "token"
     try:
-        ray.init(address=address, **options)
+        ray.init(address=found, **options)
     except ConnectionError as error:
-        raise ClusterError(_advice(address)) from error
-    except Exception as error:
-        if type(error).__name__ == "AuthenticationError":
-            raise ClusterError(f"{_advice(address)} ({error})") from error
-        raise
+        raise ClusterError(f"the Ray cluster at {found} refused the connection: {error}") from error
 
 
-def _advice(address: str) -> str:
-    if address == "auto":
-        return (
+def _find_cluster() -> str:
+    try:
+        return str(services.canonicalize_bootstrap_address_or_die("auto"))
+    except ConnectionError as error:
+        if "multiple" in str(error):
+            raise ClusterError(f"{error} Give one of them as --address host:port") from error
+        raise ClusterError(
             "--address auto found no Ray cluster on this machine; start one with "
             "'ray start --head', or leave --address out to run on this machine alone"
-        )
-    return (
-        f"the Ray cluster at {address} refused the connection; if it uses a token, put the same "
-        "token into ~/.ray/auth_token or RAY_AUTH_TOKEN and set RAY_AUTH_MODE=token"
-    )
+        ) from error
 
 
 def _check_reachable(address: str) -> None:
@@ -81,6 +82,66 @@ def _check_reachable(address: str) -> None:
             f"nothing answers at {address} ({error}); give the address that 'ray start --head' "
             "printed, port 6379 unless told otherwise"
         ) from error
+
+
+_PROBE = """
+import sys
+from ray._raylet import GcsClient
+try:
+    GcsClient(address=sys.argv[1]).internal_kv_exists(b"raytune_ahu", b"", timeout=5)
+except Exception as error:
+    sys.exit(3 if type(error).__name__ == "AuthenticationError" else 4)
+"""
+
+
+def _choose_auth_mode(address: str) -> str:
+    """Find out whether the cluster asks for a token, and whether ours is the right one.
+
+    The mode is fixed once in a process, so each is tried in a process of its own (half a second).
+    A mode that the user has set in RAY_AUTH_MODE is not overruled.
+    """
+    chosen = os.environ.get("RAY_AUTH_MODE")
+    for mode in [chosen] if chosen else ["disabled", "token"]:
+        if mode == "token" and not _has_token():
+            raise ClusterError(
+                f"the Ray cluster at {address} asks for a token and there is none here; copy "
+                "~/.ray/auth_token from the head node, or set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+            )
+        answer = _probe(address, mode)
+        if answer == 0:
+            if mode == "disabled":
+                _warn_of_open_cluster(address)
+            return mode
+        if answer != _AUTHENTICATION_FAILED:
+            raise ClusterError(f"what answers at {address} is not a Ray cluster of this version")
+    if chosen == "disabled":
+        advice = "unset RAY_AUTH_MODE, which is 'disabled' here"
+    else:
+        advice = "copy ~/.ray/auth_token from the head node, or set RAY_AUTH_TOKEN"
+    raise ClusterError(f"the Ray cluster at {address} refused the token of this machine; {advice}")
+
+
+def _probe(address: str, mode: str) -> int:
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", _PROBE, address],
+            env={**os.environ, "RAY_AUTH_MODE": mode},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return -1
+
+
+def _warn_of_open_cluster(address: str) -> None:
+    if not address.startswith(("127.", "localhost", "[::1]")):
+        sys.stderr.write(
+            f"warning: the Ray cluster at {address} asks for no token, so whoever reaches it can "
+            "run code on it; to close it: ray get-auth-token --generate, then start its nodes "
+            "with RAY_AUTH_MODE=token\n"
+        )
 
 
 def _has_token() -> bool:

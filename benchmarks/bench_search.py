@@ -213,7 +213,7 @@ def describe(arguments: argparse.Namespace, seconds: float) -> list[str]:
     """Say what was run, in paragraphs."""
     return [
         f"Command: `python benchmarks/bench_search.py {' '.join(sys.argv[1:])}".rstrip() + "`",
-        f"{versions()}; {seconds:.0f} s of wall time with {arguments.jobs} processes.",
+        f"{versions()}; {seconds:.0f} s of wall time (jobs: {arguments.jobs}).",
         f"{arguments.workers} workers, each with a budget of {arguments.budget:g} full trainings "
         "(in virtual seconds; a full training counts the task's median epoch). Grace period "
         f"{GRACE_PERIOD}, reduction factor {REDUCTION_FACTOR}, one bracket. Normalised regret: "

@@ -17,6 +17,9 @@ from typing import Any
 
 import ray
 from ray._private import services
+from ray._private.authentication.authentication_token_setup import (
+    maybe_enable_token_auth_if_token_available,
+)
 
 from raytune_ahu.errors import ClusterError
 
@@ -50,7 +53,8 @@ def connect(address: str | None, *, verbose: bool = False) -> None:
     found = _find_cluster() if address == "auto" else address
     _check_reachable(found)
     if _choose_auth_mode(found) == "token":
-        os.environ["RAY_AUTH_MODE"] = "token"
+        # An explicit address does not switch Ray's token authentication on, even for its owner.
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
         ray.init(address=found, **options)
     except ConnectionError as error:

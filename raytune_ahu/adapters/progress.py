@@ -1,7 +1,7 @@
 """The live view of a run, and its last words.
 
 On a terminal a rich panel is redrawn a few times a second; elsewhere (a log file, CI) one plain
-line is printed for every new incumbent and every quarter of a minute. Everything shown comes from
+line is printed for every new incumbent and every half minute. Everything shown comes from
 the recorder. Start with `make_progress`.
 """
 
@@ -171,9 +171,9 @@ class LiveProgress:
 
 
 class PlainProgress:
-    """Plain lines: every new incumbent, and a status line every quarter of a minute."""
+    """Plain lines: every new incumbent, and a status line every half minute."""
 
-    INTERVAL_S = 15.0
+    INTERVAL_S = 30.0
 
     def __init__(self, view: _View, console: Console) -> None:
         self._view = view

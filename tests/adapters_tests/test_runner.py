@@ -363,10 +363,11 @@ def test_a_killed_driver_loses_nothing_and_repeats_at_most_an_epoch_per_worker(
     assert len(finished) == 25
 
 
-def test_ctrl_c_ends_a_run_in_order(root, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_preemption_end_a_run_in_order(root, tmp_path, number):
     driver = start_driver(root, tmp_path, "asha")
     wait_for_reports(driver, tmp_path / "toy", 10)
-    os.kill(driver.pid, signal.SIGINT)
+    os.kill(driver.pid, number)
     out, _ = driver.communicate()
     assert out.strip().splitlines()[-1] == "interrupted"
     assert list(read_events(tmp_path / "toy"))[-1]["reason"] == "interrupted"

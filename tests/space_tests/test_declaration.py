@@ -331,7 +331,7 @@ BAD_FILES = {
     "twice.yaml": ("a: 1\nb: 2\na: 3\n", r"twice\.yaml: line 3: key 'a' comes twice, remove one"),
     "tag.yaml": ("a: !!python/object:os.system {}\n", r"tag\.yaml: line 1: could not determine"),
     "list.yaml": ("- a\n", r"list\.yaml: a search space must be a mapping .*not list"),
-    "empty.yaml": ("", r"empty\.yaml: a search space must be a mapping .*not NoneType"),
+    "empty.yaml": ("", r"empty\.yaml: the search space is empty; give at least one parameter"),
     "broken.json": ('{"a": 1,\n "b": }', r"broken\.json: line 2: Expecting value; mend the JSON"),
     "twice.json": ('{"a": 1, "a": 2}', r"twice\.json: key 'a' comes twice; remove one"),
     "domain.yaml": ("a: {domain: normal}", r"domain\.yaml: parameter 'a': unknown domain 'normal'"),

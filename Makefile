@@ -41,7 +41,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (the default torch is several GB; this takes a minute or two)"
 	$(PIP) -e .
-	@$(PIP) ".[hpbandster]" >$(VENV)/hpbandster.log 2>&1 \
+	@$(PIP) -e ".[hpbandster]" >$(VENV)/hpbandster.log 2>&1 \
 	  && $(BIN)/python -c 'import hpbandster' 2>/dev/null \
 	  && echo "hpbandster is installed: --search-option engine=hpbandster can be used" \
 	  || echo "hpbandster is not installed (it needs gcc and the Python headers; see $(VENV)/hpbandster.log): everything but engine=hpbandster works without it"

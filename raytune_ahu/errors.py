@@ -38,6 +38,10 @@ class RunExistsError(AhuError, ValueError):
     """A new run would overwrite an existing one."""
 
 
+class RunBusyError(AhuError, RuntimeError):
+    """Another process is writing the record of the run."""
+
+
 class RunNotFoundError(AhuError, ValueError):
     """No run is recorded where one was asked for."""
 

@@ -81,6 +81,11 @@ class ExperimentSpec:
     """Fixed values for the trainable, JSON-ready; it finds them as `config["settings"]`."""
 
     def __post_init__(self) -> None:
+        # In the form that JSON gives back: the space takes a list where a tuple is meant.
+        points = tuple(plain(point) for point in self.points_to_evaluate)
+        object.__setattr__(self, "points_to_evaluate", points)
+        object.__setattr__(self, "settings", plain(self.settings))
+        object.__setattr__(self, "search_options", plain(self.search_options))
         _require(
             bool(_NAME.fullmatch(self.name)),
             f"name={self.name!r} must be 1 to 128 letters, digits, '.', '_' or '-', "
@@ -113,7 +118,7 @@ class ExperimentSpec:
         if self.time_budget_s is not None:
             _require(
                 math.isfinite(self.time_budget_s) and self.time_budget_s > 0,
-                f"time_budget_s={self.time_budget_s} must be more than 0 seconds",
+                f"time_budget_s={self.time_budget_s} must be a finite number of seconds above 0",
             )
 
     def _check_scheduler(self) -> None:
@@ -131,13 +136,15 @@ class ExperimentSpec:
 
     def _check_resources(self) -> None:
         _require(
-            math.isfinite(self.cpus_per_trial) and self.cpus_per_trial >= 0,
-            f"cpus_per_trial={self.cpus_per_trial} must be at least 0",
+            _is_resource(self.cpus_per_trial),
+            f"cpus_per_trial={self.cpus_per_trial} must be a finite number of at least 0 with at "
+            "most four decimals",
         )
         gpus = self.gpus_per_trial
         _require(
-            math.isfinite(gpus) and gpus >= 0 and (gpus <= 1 or gpus == int(gpus)),
-            f"gpus_per_trial={gpus} must be a fraction in [0, 1] or a whole number of GPUs",
+            _is_resource(gpus) and (gpus <= 1 or gpus == int(gpus)),
+            f"gpus_per_trial={gpus} must be a fraction in [0, 1] with at most four decimals, or a "
+            "whole number of GPUs",
         )
         _require(
             self.cpus_per_trial > 0 or gpus > 0,
@@ -194,6 +201,13 @@ class ExperimentSpec:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_resource(amount: float) -> bool:
+    """Whether Ray can count it: in units of 1/10000."""
+    if not math.isfinite(amount) or amount < 0:
+        return False
+    return math.isclose(amount * 10_000, round(amount * 10_000), rel_tol=0, abs_tol=1e-6)
 
 
 def _require(condition: bool, message: str) -> None:

@@ -61,6 +61,7 @@ class Recorder:
             origin=suggestion.origin,
             configuration=suggestion.configuration,
         )
+        self.state.trials[trial_id].configuration = suggestion.configuration
         self.scheduler.add(trial_id)
         return suggestion
 
@@ -111,13 +112,13 @@ class Recorder:
 
     # --- both -----------------------------------------------------------------------------------
 
-    def finish(self, trial_id: str, status: TrialStatus, reason: str | None = None) -> None:
+    def finish(self, trial_id: str, status: TrialStatus) -> None:
         """A trial has ended. The first call counts."""
         if self.state.trials[trial_id].status.is_final:
             return
         self.scheduler.finish(trial_id, status)
         self.searcher.finish(trial_id, status)
-        self.record("finished", trial=trial_id, status=status.value, reason=reason)
+        self.record("finished", trial=trial_id, status=status.value)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of both; the log makes this unnecessary for resuming a run."""
@@ -138,9 +139,16 @@ class Recorder:
             RecordError: If the searcher or the scheduler answers otherwise than it did: another
                 version of the code, or a log that does not belong to this specification.
         """
-        for event in events:
-            self._replay_one(event)
-            self.state.apply(event)
+        for number, event in enumerate(events, start=1):
+            try:
+                self._replay_one(event)
+            except (KeyError, ValueError) as error:
+                if isinstance(error, RecordError):
+                    raise
+                raise RecordError(
+                    f"event {number} of the log ({event.get('event')} of {event.get('trial')}) "
+                    f"does not follow from those before it: {error}"
+                ) from error
 
     def _replay_one(self, event: Mapping[str, Any]) -> None:
         kind = event["event"]
@@ -148,14 +156,17 @@ class Recorder:
             trial_id = event["trial"]
             suggestion = self.searcher.suggest(trial_id)
             made = None if suggestion is None else plain(suggestion.configuration)
-            if not _same(made, event["configuration"]):
+            if suggestion is None or not _same(made, event["configuration"]):
                 raise RecordError(
                     f"replaying the log, the searcher suggested {made} for {trial_id} where "
                     f"{event['configuration']} is recorded; resume with the package versions "
                     "named in spec.json"
                 )
             self.scheduler.add(trial_id)
-        elif kind == "reported":
+            # Not the recorded form, in which a tuple has become a list.
+            self.state.apply({**event, "configuration": suggestion.configuration})
+            return
+        if kind == "reported":
             report = Report(event["trial"], int(event["resource"]), event["value"])
             decision = self.scheduler.report(report)
             self.searcher.observe(report)
@@ -171,6 +182,7 @@ class Recorder:
             status = TrialStatus(event["status"])
             self.scheduler.finish(event["trial"], status)
             self.searcher.finish(event["trial"], status)
+        self.state.apply(event)
 
 
 def _same(made: Any, recorded: Any) -> bool:

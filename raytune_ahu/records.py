@@ -4,14 +4,15 @@ The log is append-only and it is the truth: the live view, the final summary, a 
 analysis all read the same events. An event is a flat JSON object with at least `event` (its kind)
 and `time` (seconds since the epoch). The kinds, and the keys beside these two:
 
-    run_started   session, host, pid, slots, versions
+    run_started   session, host, pid, slots, versions, changes
     suggested     trial, origin, configuration
-    started       trial, resource (epochs it begins with), node, pid
-    reported      trial, resource, value, metrics, decision
+    started       trial, resource (epochs it begins with)
+    reported      trial, resource, value, metrics, decision; with the first one after a start,
+                  metrics name the worker (hostname, node_ip, pid)
     resumed       trial                                 a paused trial was promoted
     saved         trial, resource, checkpoint           path relative to the run's folder
     errored       trial, error, will_retry              an exception, with its traceback
-    finished      trial, status, reason
+    finished      trial, status
     run_ended     reason
 
 Start with `RunLog` (writing) and `read_events`.
@@ -19,6 +20,7 @@ Start with `RunLog` (writing) and `read_events`.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -28,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from raytune_ahu.errors import RecordError, RunNotFoundError, StorageError
+from raytune_ahu.errors import RecordError, RunBusyError, RunNotFoundError, StorageError
 
 SPEC_FILE = "spec.json"
 LOG_FILE = "log.jsonl"
@@ -83,14 +85,24 @@ class RunLog:
     """Appends events to a run's log; each one is flushed before `write` returns.
 
     A context manager. The file is synced to disk at least once a second while events come in, and
-    when it is closed.
+    when it is closed. While it is open it is locked: a run has one driver.
+
+    Raises:
+        RunBusyError: If another process has it open.
+        StorageError: If it cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOG_FILE
         try:
-            _drop_torn_line(self.path)
             self._file = self.path.open("a", encoding="utf-8")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _drop_torn_line(self.path)
+        except BlockingIOError as error:
+            raise RunBusyError(
+                f"the run in {folder} is being written by another process{_writer(folder)}; wait "
+                "for it, or stop it"
+            ) from error
         except OSError as error:
             raise StorageError(f"cannot write {self.path}: {error.strerror or error}") from error
         self._synced = time.monotonic()
@@ -125,6 +137,12 @@ class RunLog:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _writer(folder: Path) -> str:
+    """Name host and process of the newest session, for a message."""
+    started = [event for event in read_events(folder) if event["event"] == "run_started"]
+    return f" ({started[-1]['host']}, pid {started[-1]['pid']})" if started else ""
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +42,7 @@ class TrialState:
     error: str | None = None
     """Text of the newest exception it raised, with traceback."""
     reason: str | None = None
-    """Why it ended or diverged, in words, where somebody said so."""
+    """Why it diverged, in the trainable's words (`failure` in its newest report)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ class RunState:
     sessions: int = 0
     seconds: float = 0.0
     """Wall time spent in all sessions, idle time between them left out."""
+    metric_seen: bool = False
+    """Whether any report contained the metric."""
     ended: str | None = None
     """Reason of the newest `run_ended`; None while the run is going on (or was killed)."""
     _last_time: float = 0.0
@@ -84,12 +86,6 @@ class RunState:
         handler = getattr(self, f"_on_{kind}", None)
         if handler is not None:
             handler(event)
-
-    def apply_all(self, events: Iterable[Mapping[str, Any]]) -> RunState:
-        """Take in many events and return self."""
-        for event in events:
-            self.apply(event)
-        return self
 
     def counts(self) -> Counter[TrialStatus]:
         """Number of trials by status."""
@@ -122,6 +118,7 @@ class RunState:
         trial.told_to_stop = event["decision"] == "stop"
         trial.seconds += float(event["metrics"].get("time_this_iter_s") or 0.0)
         trial.status = TrialStatus.PAUSED if event["decision"] == "pause" else TrialStatus.RUNNING
+        self.metric_seen = self.metric_seen or trial.value is not None
         loss = as_loss(trial.value, self.mode)
         if math.isinf(loss) or trial.value is None:
             return
@@ -148,7 +145,6 @@ class RunState:
     def _on_finished(self, event: Mapping[str, Any]) -> None:
         trial = self.trials[event["trial"]]
         trial.status = TrialStatus(event["status"])
-        trial.reason = event.get("reason") or trial.reason
 
     def _on_run_ended(self, event: Mapping[str, Any]) -> None:
         self.ended = event["reason"]

@@ -131,3 +131,16 @@ def check_mode(mode: str) -> Mode:
     if mode == "max":
         return "max"
     raise ValueError(f"mode={mode!r} must be 'min' or 'max'")
+
+
+def ending(value: float | None, resource: int, max_resource: int) -> TrialStatus:
+    """Tell as what a trial ends that was told to stop after a report.
+
+    Args:
+        value: The metric of that report, None where it was missing.
+        resource: The resource of that report.
+        max_resource: Epochs of a full training.
+    """
+    if value is not None and not math.isfinite(value):
+        return TrialStatus.FAILED
+    return TrialStatus.COMPLETED if resource >= max_resource else TrialStatus.STOPPED

@@ -9,7 +9,6 @@ are stopped at the end instead of holding the run for ever.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from ray.tune.result import AUTO_RESULT_KEYS, TIME_THIS_ITER_S, TRAINING_ITERATI
 from ray.tune.schedulers import TrialScheduler
 
 from raytune_ahu.errors import MetricError
-from raytune_ahu.types import Decision, Report, TrialStatus
+from raytune_ahu.types import Decision, Report, TrialStatus, ending
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -61,8 +60,8 @@ class RayScheduler(TrialScheduler):
         self.scheduler = scheduler
         self.slots = slots
         self.fatal_error: MetricError | None = None
+        self.metric_seen = False
         self._metric = metric
-        self._metric_seen = False
         self._trials: dict[str, Trial] = {}
         self._ending: dict[str, TrialStatus] = {}
         self._newest: dict[str, int] = {}
@@ -97,7 +96,9 @@ class RayScheduler(TrialScheduler):
         decision = self.scheduler.report(report)
         self._newest[trial.trial_id] = report.resource
         if decision is Decision.STOP:
-            self._ending[trial.trial_id] = self._status_at(report)
+            self._ending[trial.trial_id] = ending(
+                report.value, report.resource, self.scheduler.max_resource
+            )
         return str(_RAY_DECISION[decision])
 
     def on_trial_complete(
@@ -126,13 +127,6 @@ class RayScheduler(TrialScheduler):
         self._ending.pop(trial_id, None)
         self._newest.pop(trial_id, None)
 
-    def _status_at(self, report: Report) -> TrialStatus:
-        if report.value is not None and not math.isfinite(report.value):
-            return TrialStatus.FAILED
-        if report.resource >= self.scheduler.max_resource:
-            return TrialStatus.COMPLETED
-        return TrialStatus.STOPPED
-
     # --- reports --------------------------------------------------------------------------------
 
     def _report(self, trial_id: str, result: Mapping[str, Any]) -> Report:
@@ -143,24 +137,24 @@ class RayScheduler(TrialScheduler):
         }
         if result.get("iterations_since_restore") == 1:
             metrics.update((key, result[key]) for key in _WORKER_KEYS if key in result)
-        value = self._value(metrics)
+        value = self._value(result, metrics)
         metrics[TIME_THIS_ITER_S] = result.get(TIME_THIS_ITER_S)
         return Report(trial_id, int(result[TRAINING_ITERATION]), value, metrics)
 
-    def _value(self, metrics: Mapping[str, Any]) -> float | None:
+    def _value(self, result: Mapping[str, Any], metrics: Mapping[str, Any]) -> float | None:
         if self._metric is None:
             raise self._fatal(
                 "no metric is set; give tune.run(metric=...) or RayScheduler(metric=)"
             )
-        if self._metric not in metrics:
-            if self._metric_seen:
+        if self._metric not in result:
+            if self.metric_seen:
                 return None
             known = sorted(key for key in metrics if key not in _WORKER_KEYS)
             raise self._fatal(
                 f"the trainable does not report metric={self._metric!r}; it reports {known}"
             )
-        self._metric_seen = True
-        value = metrics[self._metric]
+        self.metric_seen = True
+        value = result[self._metric]
         try:
             return None if value is None else float(value)
         except (TypeError, ValueError):
@@ -188,8 +182,9 @@ class RayScheduler(TrialScheduler):
         running = sum(trial.status == Trial.RUNNING for trial in live)
         promoted = self.scheduler.next_trial()
         if promoted is not None:
-            trial = self._trials[promoted]
-            if trial.status != Trial.PAUSED:  # its checkpoint is still being written
+            trial = self._trials.get(promoted)
+            # Its checkpoint is still being written, or it has not been handed to Ray again yet.
+            if trial is None or trial.status != Trial.PAUSED:
                 return None
             if self.slots is not None and running >= self.slots():
                 return None
@@ -215,7 +210,7 @@ class RayScheduler(TrialScheduler):
         """Read what `save` wrote."""
         state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
         self.scheduler.load_state_dict(state)
-        self._metric_seen = True
+        self.metric_seen = True
 
 
 def _search_is_over(search_alg: Any) -> bool:

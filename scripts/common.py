@@ -7,20 +7,25 @@ trial gave a finite metric, 2 something the user can mend (one line says what), 
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import yaml
 from rich.console import Console
 
 from raytune_ahu import ExperimentSpec, SearchSpace
-from raytune_ahu.adapters import RunResult, check_new_run, connect, has_gpus, print_summary, run
-from raytune_ahu.errors import AhuError, RunNotFoundError, SpecError
+from raytune_ahu.adapters import RunResult, Slots, connect, has_gpus, print_summary, run
+from raytune_ahu.adapters.summary import plural
+from raytune_ahu.errors import AhuError, RecordError, RunNotFoundError, SpaceError, SpecError
 from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_json
+from raytune_ahu.run_folder import check_new_run, check_old_run
 from raytune_ahu.search import SEARCHERS, build_searcher
 from schedulers import SCHEDULERS, scheduler_for
 from schedulers.ray_scheduler import RayScheduler
@@ -48,8 +53,8 @@ CHANGEABLE_ON_RESUME = {
     "gpus_per_trial",
     "max_concurrent",
 }
-NOT_OF_THE_SPEC = {"address", "resume", "verbose", "smoke_test", "storage_path", "name"}
-"""Options that say where and how to run, and so are free on a resume."""
+FREE_ON_RESUME = {"address", "resume", "verbose", "storage_path"}
+"""Options that say where and how to run, and where to look for the run."""
 
 
 def main(
@@ -65,7 +70,7 @@ def main(
     """
     parser = make_parser(trainable, doc)
     args = parser.parse_args(argv)
-    console = Console()
+    console = make_console()
     try:
         result = (
             _resume(args, trainable, console)
@@ -88,7 +93,9 @@ def main(
 def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentParser:
     """Make the parser of a tuning script; what is not given is None."""
     parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     what = parser.add_argument_group("what to tune")
     what.add_argument(
@@ -119,7 +126,8 @@ def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentP
         "--search-option",
         action="append",
         metavar="KEY=VALUE",
-        help="an option of the searcher, for example random_fraction=0.2; may be repeated",
+        help="an option of the searcher, may be repeated; bohb: random_fraction, top_fraction, "
+        "n_candidates, engine=hpbandster, ...; grid: points_per_parameter, shuffle",
     )
     how.add_argument("--scheduler", choices=list(SCHEDULERS), help="(default asha)")
     how.add_argument(
@@ -150,7 +158,10 @@ def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentP
         help="trials at most (default 40; no limit if only --time-budget is given)",
     )
     budget.add_argument(
-        "--time-budget", type=float, metavar="SECONDS", help="wall time at most (default no limit)"
+        "--time-budget",
+        type=float,
+        metavar="SECONDS",
+        help="wall time at most, of all sessions of the run together (default no limit)",
     )
     budget.add_argument(
         "--max-epochs",
@@ -160,7 +171,8 @@ def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentP
     )
     budget.add_argument(
         "--smoke-test",
-        action="store_true",
+        action="store_const",
+        const=True,
         help="6 trials of at most 3 epochs on the embedded digits: under a minute",
     )
 
@@ -193,7 +205,9 @@ def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentP
         metavar="DIR",
         help="folder for runs; on a cluster one that all nodes see (default ./runs)",
     )
-    where.add_argument("--name", help="name of the run (default from the data set and the time)")
+    where.add_argument(
+        "--name", help="name of the run: letters, digits and ._- (default: from data set and time)"
+    )
     where.add_argument(
         "--resume",
         nargs="?",
@@ -232,7 +246,7 @@ def _start(
     kind = dataset.partition(":")[0]
     prefix = "smoke" if args.smoke_test else key
     spec = ExperimentSpec(
-        name=values.get("name") or f"{prefix}-{kind}-{time.strftime('%Y%m%d-%H%M%S')}",
+        name=values.get("name", f"{prefix}-{kind}-{time.strftime('%Y%m%d-%H%M%S')}"),
         trainable=f"{trainable.__module__}:{trainable.__name__}",
         space=SearchSpace.from_file(path),
         metric=trainable.metric,
@@ -261,12 +275,16 @@ def _start(
         ),
     )
     check_new_run(spec)
-    _check_space(spec, trainable)
+    try:
+        _check_space(spec, trainable)
+    except SpaceError as error:
+        raise SpaceError(f"{path}: {error}") from error
     scheduler_for(spec)
     trainable.prepare(spec.settings)
     connect(args.address, verbose=args.verbose)
     if args.gpus_per_trial is None and has_gpus():
         spec = spec.replace(gpus_per_trial=1.0)
+    Slots(spec.cpus_per_trial, spec.gpus_per_trial, spec.max_concurrent).check()
     _announce(spec, console)
     return run(
         spec,
@@ -278,12 +296,17 @@ def _start(
 
 
 def _options(pairs: Sequence[str]) -> dict[str, Any]:
-    options = {}
+    options: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
             raise SpecError(f"--search-option {pair!r} must be KEY=VALUE, like random_fraction=0.2")
-        options[name] = yaml.safe_load(value)
+        if name in options:
+            raise SpecError(f"--search-option {name} is given twice; remove one")
+        try:
+            options[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise SpecError(f"--search-option {pair!r} has a value that is no YAML") from error
     return options
 
 
@@ -305,14 +328,11 @@ def _check_space(spec: ExperimentSpec, trainable: type[ImageTrainable]) -> None:
 
 
 def _announce(spec: ExperimentSpec, console: Console) -> None:
-    trials = (
-        "trials until the time is over"
-        if spec.num_samples is None
-        else (f"{spec.num_samples} trials")
-    )
+    trials = "trials" if spec.num_samples is None else plural(spec.num_samples, "trial")
+    budget = "" if spec.time_budget_s is None else f" for {spec.time_budget_s:g} s"
     console.print(
         f"Tuning {spec.trainable.partition(':')[2]} on {spec.settings['dataset']}: {trials} of at "
-        f"most {spec.max_epochs} epochs, {spec.search} + {spec.scheduler}, "
+        f"most {plural(spec.max_epochs, 'epoch')}{budget}, {spec.search} + {spec.scheduler}, "
         f"{spec.cpus_per_trial:g} CPU and {spec.gpus_per_trial:g} GPU each",
         highlight=False,
         soft_wrap=True,
@@ -326,10 +346,10 @@ def _announce(spec: ExperimentSpec, console: Console) -> None:
 def _resume(
     args: argparse.Namespace, trainable: type[ImageTrainable], console: Console
 ) -> RunResult:
-    folder = find_run(args.resume, Path(args.storage_path or DEFAULTS["storage_path"]))
-    spec = ExperimentSpec.from_dict(read_json(folder / SPEC_FILE)["spec"])
-    spec = spec.replace(name=folder.name, storage_path=str(folder.parent))
     mine = f"{trainable.__module__}:{trainable.__name__}"
+    storage = DEFAULTS["storage_path"] if args.storage_path is None else args.storage_path
+    folder = find_run(args.resume, Path(storage), mine)
+    spec = _read_spec(folder).replace(name=folder.name, storage_path=str(folder.parent))
     if spec.trainable != mine:
         raise SpecError(
             f"run {spec.name!r} tunes {spec.trainable}, this script {mine}; use its own"
@@ -337,7 +357,7 @@ def _resume(
     refused = [
         f"--{name.replace('_', '-')}"
         for name, value in vars(args).items()
-        if value is not None and name not in CHANGEABLE_ON_RESUME | NOT_OF_THE_SPEC
+        if value is not None and name not in CHANGEABLE_ON_RESUME | FREE_ON_RESUME
     ]
     if refused:
         raise SpecError(
@@ -348,8 +368,10 @@ def _resume(
     if "time_budget" in changes:
         changes["time_budget_s"] = changes.pop("time_budget")
     spec = spec.replace(**changes)
+    check_old_run(spec)
     trainable.prepare(spec.settings)
     connect(args.address, verbose=args.verbose)
+    Slots(spec.cpus_per_trial, spec.gpus_per_trial, spec.max_concurrent).check()
     _announce(spec, console)
     return run(
         spec,
@@ -361,12 +383,23 @@ def _resume(
     )
 
 
-def find_run(name_or_path: str, storage_path: Path) -> Path:
+def _read_spec(folder: Path) -> ExperimentSpec:
+    path = folder / SPEC_FILE
+    recorded = read_json(path)
+    try:
+        return ExperimentSpec.from_dict(recorded["spec"])
+    except (AhuError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} is damaged ({error}); restore it from a copy") from error
+
+
+def find_run(name_or_path: str, storage_path: Path, trainable: str) -> Path:
     """Find the folder of a recorded run.
 
     Args:
-        name_or_path: A run's name under `storage_path`, a path, or empty for the newest run.
+        name_or_path: A run's name under `storage_path`, a path, or empty for the newest run of
+            this trainable.
         storage_path: Folder of the runs.
+        trainable: What the calling script tunes, as `module:Class`.
 
     Raises:
         RunNotFoundError: If there is none; the message lists those that there are.
@@ -379,12 +412,17 @@ def find_run(name_or_path: str, storage_path: Path) -> Path:
         ),
     )
     if not name_or_path:
-        if runs:
-            return runs[-1]
-        raise RunNotFoundError(f"no run is recorded in {storage}; give --storage-path")
+        for folder in reversed(runs):
+            if read_json(folder / SPEC_FILE).get("spec", {}).get("trainable") == trainable:
+                return folder
+        raise RunNotFoundError(
+            f"no run of {trainable} is recorded in {storage}; give its name, or --storage-path"
+        )
     for folder in (storage / name_or_path, Path(name_or_path).expanduser().resolve()):
         if (folder / SPEC_FILE).exists():
             return folder
+        if (folder / LOG_FILE).exists():
+            raise RecordError(f"{folder} has a log but no {SPEC_FILE}; restore it from a copy")
     known = ", ".join(folder.name for folder in runs[-5:]) or "none"
     raise RunNotFoundError(
         f"run {name_or_path!r} is not recorded in {storage}; newest runs: {known}"
@@ -393,14 +431,42 @@ def find_run(name_or_path: str, storage_path: Path) -> Path:
 
 def _print_next(result: RunResult, console: Console) -> None:
     spec = result.spec
-    script = shlex.quote(sys.argv[0])
-    command = f"python {script} --resume {shlex.quote(str(result.folder))}"
+    command = f"{_interpreter()} {shlex.quote(sys.argv[0])} --resume "
+    command += shlex.quote(str(result.folder))
     if result.ended == "finished" and spec.num_samples is not None:
         command += f" --num-samples {spec.num_samples * 2}"
         console.print("Next: twice as many trials, building on these:")
     elif result.ended == "time budget":
         command += f" --time-budget {2 * (spec.time_budget_s or 0):g}"
-        console.print("Next: go on for as long again:")
+        console.print("Next: twice the time budget, what is spent included:")
     else:
         console.print("Next: go on where it stopped:")
     console.print(f"  {command}", style="bold", highlight=False, soft_wrap=True, markup=False)
+
+
+def _interpreter() -> str:
+    """The command that started this process, as one would type it here."""
+    running = Path(sys.executable)
+    if shutil.which("python") == str(running):
+        return "python"
+    inside = running.is_relative_to(Path.cwd())
+    return shlex.quote(str(running.relative_to(Path.cwd()) if inside else running))
+
+
+class _Unbreakable(io.TextIOBase):
+    """Standard output that goes on quietly when its reader has gone (`... | head`)."""
+
+    def write(self, text: str) -> int:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return len(text)
+
+
+def make_console() -> Console:
+    """Make the console that a run talks to."""
+    if sys.stdout.isatty():
+        return Console()
+    return Console(file=cast("IO[str]", _Unbreakable()))

@@ -72,6 +72,7 @@ class TorchTrainable(Trainable):
     """Epochs of a full training of this trial: what a schedule over the whole of it spans."""
 
     # The state of the one trial that this worker serves now; set by `_start`.
+    _build_error: Exception | None  # what a reset raised, until somebody can be told
     _configuration: Configuration
     _settings: dict[str, Any]
     _seed: int
@@ -123,15 +124,27 @@ class TorchTrainable(Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Build the trial of a new worker."""
+        self._build_error = None
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Build the next trial of a worker that has served another one."""
-        self._start(new_config)
+        """Build the next trial of a worker that has served another one.
+
+        The model of the trial before is let go of first, so that two never share the memory. An
+        error is raised by the next call (`step` or `load_checkpoint`): Ray retries a trial only for
+        errors in these.
+        """
+        self.cleanup()
+        self._build_error = None
+        try:
+            self._start(new_config)
+        except Exception as error:  # noqa: BLE001  # it is raised later, see above
+            self._build_error = error
         return True
 
     def step(self) -> dict[str, Any]:
         """Train one epoch and report it (see the class)."""
+        self._raise_build_error()
         started = time.perf_counter()
         self._epoch += 1
         train_loss = math.nan
@@ -183,6 +196,7 @@ class TorchTrainable(Trainable):
         Raises:
             CheckpointError: If it is damaged or absent, or of another trainable or configuration.
         """
+        self._raise_build_error()
         state = read_checkpoint(Path(checkpoint))
         for key, here in (
             ("trainable", type(self).__name__),
@@ -242,6 +256,10 @@ class TorchTrainable(Trainable):
         return metrics
 
     # Inside.
+
+    def _raise_build_error(self) -> None:
+        if self._build_error is not None:
+            raise self._build_error
 
     def _start(self, config: dict[str, Any]) -> None:
         settings = dict(config.get("settings") or {})

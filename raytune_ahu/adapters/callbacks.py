@@ -13,6 +13,7 @@ from ray.tune.result import TRAINING_ITERATION
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 if TYPE_CHECKING:
+    from ray.tune import Checkpoint
     from ray.tune.experiment import Trial
 
     from raytune_ahu.recorder import Recorder
@@ -44,17 +45,21 @@ class RecorderCallback(Callback):
         resource = int(checkpoint.metrics.get(TRAINING_ITERATION, 0)) if checkpoint else 0
         self._recorder.record("started", trial=trial.trial_id, resource=resource)
 
-    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Record a checkpoint that is whole."""
-        saved = trial.latest_checkpoint_result
-        if saved is None:
-            return
-        path = Path(saved.checkpoint.path)
+    def on_checkpoint(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        checkpoint: Checkpoint,
+        **info: Any,
+    ) -> None:
+        """Record a checkpoint that is whole. Ray deletes the one before it after this call."""
+        path = Path(checkpoint.path)
         inside = path.is_relative_to(self._folder)
         self._recorder.record(
             "saved",
             trial=trial.trial_id,
-            resource=int(saved.metrics[TRAINING_ITERATION]),
+            resource=int(trial.last_result[TRAINING_ITERATION]),
             checkpoint=str(path.relative_to(self._folder) if inside else path),
         )
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.train._internal.session import _TrainingResult
@@ -28,25 +26,10 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Experiment
 
     from raytune_ahu.protocols import Searcher
+    from raytune_ahu.run_folder import RestoredTrial
 
 SETTINGS_KEY = "settings"
 """Key of a trial's config under which the trainable finds the fixed settings."""
-
-
-@dataclass(frozen=True)
-class RestoredTrial:
-    """A trial that an earlier session left unfinished."""
-
-    trial_id: str
-    configuration: Configuration
-    paused: bool
-    """Whether it waits at a rung; otherwise it runs on."""
-    checkpoint: Path | None = None
-    """Its newest checkpoint; None: it starts again."""
-    resource: int = 0
-    """Epochs done when the checkpoint was written."""
-    checkpoint_index: int = -1
-    """Number in the newest checkpoint folder's name; the next one is numbered higher."""
 
 
 class RaySearch(SearchAlgorithm):
@@ -111,6 +94,7 @@ class RaySearch(SearchAlgorithm):
 
     def next_trial(self) -> Trial | None:
         """A trial for a free worker; None if none is free, or a paused trial will take it."""
+        self._let_go_of_finished()
         if self._finished:
             return None
         if self._restored:
@@ -151,7 +135,10 @@ class RaySearch(SearchAlgorithm):
         """
         if self._finished:
             return True
-        return self.exhausted and not self._restored and not self._prune()
+        # Ray asks this in the middle of pausing a trial as well, while its status says otherwise:
+        # nothing may be let go of here.
+        unfinished = any(not trial.is_finished() for trial in self._unfinished.values())
+        return self.exhausted and not self._restored and not unfinished
 
     # --- helpers --------------------------------------------------------------------------------
 
@@ -163,15 +150,20 @@ class RaySearch(SearchAlgorithm):
         self._searcher.observe(report)
         return report
 
-    def _prune(self) -> dict[str, Trial]:
-        if any(trial.is_finished() for trial in self._unfinished.values()):
-            self._unfinished = {
-                key: trial for key, trial in self._unfinished.items() if not trial.is_finished()
-            }
-        return self._unfinished
+    def _let_go_of_finished(self) -> None:
+        for trial_id, trial in list(self._unfinished.items()):
+            if trial.is_finished():
+                del self._unfinished[trial_id]
+                if trial.status == Trial.ERROR:
+                    # Ray tells nobody when a worker could not be reset for a trial.
+                    self._searcher.finish(trial_id, TrialStatus.FAILED)
 
     def _live(self) -> list[Trial]:
-        return [t for t in self._prune().values() if t.status in (Trial.PENDING, Trial.RUNNING)]
+        return [
+            trial
+            for trial in self._unfinished.values()
+            if trial.status in (Trial.PENDING, Trial.RUNNING)
+        ]
 
     def _next_restored(self) -> Trial | None:
         if not self._restored[0].paused and len(self._live()) >= self._slots():

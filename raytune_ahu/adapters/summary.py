@@ -25,7 +25,10 @@ def print_summary(result: RunResult, console: Console) -> None:
     if result.ended != "finished":
         console.print(f"\nThe run ended early: {result.ended}.", style="yellow")
     if state.incumbent is None:
-        console.print(f"\nNo trial reported a finite {spec.metric}.", style="red")
+        why = (
+            "reported a finite" if state.epochs_run else "has finished an epoch yet, so there is no"
+        )
+        console.print(f"\nNo trial {why} {spec.metric}.", style="red")
     else:
         best = state.incumbent
         console.print(
@@ -57,14 +60,22 @@ def best_trials(state: RunState, mode: Mode, n: int) -> list[TrialState]:
 
 
 def cost_line(state: RunState, max_epochs: int) -> str:
-    """Say what the run cost, beside what training every trial to the end would have cost."""
-    full = len(state.trials) * max_epochs
+    """Say what the run cost, beside what it would have cost without stopping trials early."""
+    stopped = [t for t in state.trials.values() if t.status is TrialStatus.STOPPED]
+    saved = sum(max_epochs - trial.resource for trial in stopped)
+    full = state.epochs_run + saved
     share = "" if math.isnan(state.model_share) else f", {state.model_share:.0%} model-based"
+    instead = f" instead of {full} ({saved / full:.0%} saved by early stopping)" if saved else ""
     return (
-        f"{len(state.trials)} trials{share}, {state.epochs_run} epochs instead of {full} "
-        f"({1 - state.epochs_run / max(full, 1):.0%} saved by early stopping), "
+        f"{plural(len(state.trials), 'trial')}{share}, "
+        f"{plural(state.epochs_run, 'epoch')}{instead}, "
         f"{format_seconds(state.seconds)} of wall time"
     )
+
+
+def plural(count: int, noun: str) -> str:
+    """Format `1 trial`, `2 trials`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _top_lines(state: RunState, metric: str, mode: Mode) -> list[str]:
@@ -72,10 +83,15 @@ def _top_lines(state: RunState, metric: str, mode: Mode) -> list[str]:
     for rank, trial in enumerate(best_trials(state, mode, _TOP), start=1):
         lines.append(
             f"  {rank}. {metric}={format_value(trial.best_value)} at epoch {trial.best_resource}  "
-            f"{trial.trial_id}  {trial.status.value} after {trial.resource} epochs  {trial.origin}"
+            f"{trial.trial_id}  {_outcome(trial)} after {plural(trial.resource, 'epoch')}  "
+            f"{trial.origin}"
         )
         lines.append(f"     {format_configuration(trial.configuration)}")
     return lines
+
+
+def _outcome(trial: TrialState) -> str:
+    return trial.status.value if trial.status.is_final else "unfinished"
 
 
 def _failure_lines(state: RunState) -> list[str]:
@@ -83,7 +99,7 @@ def _failure_lines(state: RunState) -> list[str]:
     if not failed:
         return []
     reasons = Counter(_why(trial) for trial in failed)
-    lines = [f"{len(failed)} trials failed:"]
+    lines = [f"{plural(len(failed), 'trial')} failed:"]
     return lines + [f"  {count} x {reason}" for reason, count in reasons.most_common(3)]
 
 

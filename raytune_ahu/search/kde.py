@@ -72,9 +72,10 @@ class KdeModel:
 
     The model is that of the largest rung level with enough data. There, with N observations, the
     max(min_points, top_fraction * N) best are good and the max(min_points, (1 - top_fraction) * N)
-    next ones are bad, both rounded down. Failed and non-finite observations are never good: a level
-    has too little data while fewer finite losses than needed have been seen. (In hpbandster they
-    can fill up the good ones.) Among equal losses the earlier observation ranks first.
+    next ones are bad, both rounded down. Failed and non-finite observations are never good: where
+    there are fewer finite losses, all of them are the good ones, and a level has too little data
+    while there are fewer than min_points. (In hpbandster failed ones can fill up the good ones.)
+    Among equal losses the earlier observation ranks first.
 
     A parameter that is inactive in an observation is filled in from another observation of the same
     group, or by a uniform draw where it is active in none (`impute_inactive`).
@@ -192,13 +193,15 @@ def split_good_bad(loss: Floats, top_fraction: float, min_points: int) -> tuple[
 
     Returns:
         Indices of the good and of the bad ones, best first; None if there are fewer finite losses
-        than good ones are needed. The shares are rounded down, so up to one observation, the worst,
+        than `min_points`. The shares are rounded down, so up to one observation, the worst,
         is in neither.
     """
     n_good = max(min_points, math.floor(round(top_fraction * len(loss), 9)))
     n_bad = max(min_points, math.floor(round((1.0 - top_fraction) * len(loss), 9)))
-    if np.count_nonzero(np.isfinite(loss)) < n_good:
+    n_finite = int(np.count_nonzero(np.isfinite(loss)))
+    if n_finite < min_points:
         return None
+    n_good = min(n_good, n_finite)
     order = np.argsort(loss, kind="stable")
     return order[:n_good], order[n_good : n_good + n_bad]
 

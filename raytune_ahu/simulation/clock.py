@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from raytune_ahu.errors import SpecError
 from raytune_ahu.protocols import Scheduler, Searcher
 from raytune_ahu.simulation.tasks import Curve, Evaluator, Task
-from raytune_ahu.types import Configuration, Decision, Mode, Report, TrialStatus
+from raytune_ahu.types import Configuration, Decision, Mode, Report, TrialStatus, ending
 
 
 @dataclass(slots=True)
@@ -229,15 +229,10 @@ class _Run:
             if decision is Decision.PAUSE:
                 trial.status = TrialStatus.PAUSED
             else:
-                self._finish(trial, self._final_status(trial, value))
+                top = self.scheduler.max_resource
+                self._finish(trial, ending(value, trial.epochs, top))
         if self.on_report is not None:
             self.on_report(now, report, decision)
-
-    def _final_status(self, trial: SimulatedTrial, value: float) -> TrialStatus:
-        if not math.isfinite(value):
-            return TrialStatus.FAILED
-        done = trial.epochs >= self.scheduler.max_resource
-        return TrialStatus.COMPLETED if done else TrialStatus.STOPPED
 
     def _finish(self, trial: SimulatedTrial, status: TrialStatus) -> None:
         trial.status = status

@@ -113,9 +113,11 @@ def test_the_best_trials_are_ordered_by_their_best_epoch(recorder):
     assert [t.trial_id for t in best_trials(recorder.state, "max", 5)] == ["a", "b"]
 
 
-def test_the_cost_is_compared_with_running_every_trial_to_its_end(recorder):
+def test_the_cost_is_compared_with_that_without_early_stopping(recorder):
+    assert "0 trials, 0 epochs, " in cost_line(recorder.state, 9)
     feed(recorder)
-    assert "5 epochs instead of 27 (81% saved" in cost_line(recorder.state, 9)
+    # "b" was stopped after 1 of 9 epochs; "a" still runs and "c" has failed: nothing saved there.
+    assert "5 epochs instead of 13 (62% saved by early stopping)" in cost_line(recorder.state, 9)
 
 
 @pytest.mark.parametrize(

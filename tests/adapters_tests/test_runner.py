@@ -19,12 +19,14 @@ from raytune_ahu.adapters.summary import print_summary
 from raytune_ahu.errors import (
     ClusterError,
     MetricError,
+    RecordError,
+    RunBusyError,
     RunExistsError,
     RunNotFoundError,
     SpecError,
 )
 from raytune_ahu.experiment import ExperimentSpec
-from raytune_ahu.records import read_events, read_json
+from raytune_ahu.records import RunLog, read_events, read_json
 from raytune_ahu.space import SearchSpace
 from raytune_ahu.types import TrialStatus
 from schedulers import AshaStopping, scheduler_for
@@ -323,8 +325,8 @@ DRIVER = """
 """
 
 
-def start_driver(root, tmp_path, scheduler):
-    code = textwrap.dedent(DRIVER).format(root=str(root), folder=str(tmp_path), scheduler=scheduler)
+def start_driver(root, tmp_path, scheduler, code=DRIVER):
+    code = textwrap.dedent(code).format(root=str(root), folder=str(tmp_path), scheduler=scheduler)
     return subprocess.Popen(
         [sys.executable, "-c", code], start_new_session=True, text=True, stdout=subprocess.PIPE
     )
@@ -364,6 +366,108 @@ def test_a_killed_driver_loses_nothing_and_repeats_at_most_an_epoch_per_worker(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def cut_log(folder, last):
+    """Cut the log after the first event of which `last` says so, as a kill at that moment would."""
+    path = folder / "log.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    keep = next(i for i, event in enumerate(read_events(folder)) if last(event))
+    path.write_bytes(b"".join(lines[: keep + 1]))
+
+
+def test_a_run_goes_on_with_fewer_workers(tmp_path, toy_trainable):
+    """Running trials wait for the one worker; paused ones can be promoted all the same."""
+    spec = make_spec(tmp_path, scheduler="asha-promotion", num_samples=6)
+    execute(spec, toy_trainable)
+    cut_log(tmp_path / "toy", lambda event: event["event"] == "reported" and event["resource"] == 3)
+    resumed = execute(spec.replace(max_concurrent=1), toy_trainable, resume=True)
+    assert resumed.ended == "finished"
+    assert all(trial.status.is_final for trial in resumed.state.trials.values())
+    assert read_json(tmp_path / "toy" / "spec.json")["spec"]["max_concurrent"] == 1
+    started = [event for event in read_events(tmp_path / "toy") if event["event"] == "run_started"]
+    assert started[-1]["changes"] == {"max_concurrent": 1}
+
+
+def test_the_first_report_after_a_resume_may_lack_the_metric(tmp_path, toy_trainable):
+    spec = make_spec(tmp_path, scheduler="none", num_samples=1, settings={"skip_metric_at": 3})
+    execute(spec, toy_trainable)
+    cut_log(tmp_path / "toy", lambda event: event.get("resource") == 2)
+    assert execute(spec, toy_trainable, resume=True).ended == "finished"
+
+
+def test_a_driver_killed_while_a_checkpoint_is_registered_keeps_it(root, tmp_path, toy_trainable):
+    """Ray deletes a trial's previous checkpoint right after it hands out the new one."""
+    code = DRIVER.replace(
+        "print(result",
+        "raise SystemExit('was not killed')\n    print(result",
+    ).replace(
+        "    toy = ",
+        """    import os
+    from ray.tune.experiment import Trial
+    register = Trial.on_checkpoint
+
+    def register_and_die(trial, result):
+        register(trial, result)
+        if result.metrics["training_iteration"] == 5:
+            os._exit(9)
+
+    Trial.on_checkpoint = register_and_die
+    toy = """,
+    )
+    driver = start_driver(root, tmp_path, "none", code)
+    driver.communicate()
+    assert driver.returncode == 9
+    spec = make_spec(tmp_path, scheduler="none", num_samples=25)
+    execute(spec, toy_trainable, resume=True)
+    trials = events_by_trial(tmp_path / "toy")
+    restarts = [
+        [event["resource"] for event in events if event["event"] == "started"]
+        for events in trials.values()
+    ]
+    assert [0, 5] in restarts
+    assert all(len(starts) < 2 or starts[1] >= 4 for starts in restarts)
+
+
+def test_a_trial_that_was_to_be_stopped_for_a_bad_value_is_failed_on_resume(
+    tmp_path, toy_trainable
+):
+    spec = make_spec(tmp_path, num_samples=1, settings={"nan_above": -1.0})
+    execute(spec, toy_trainable)
+    cut_log(tmp_path / "toy", lambda event: event["event"] == "reported")
+    resumed = execute(spec, toy_trainable, resume=True)
+    assert [trial.status for trial in resumed.state.trials.values()] == [TrialStatus.FAILED]
+
+
+def test_a_run_that_is_going_on_cannot_be_resumed(tmp_path, toy_trainable):
+    spec = make_spec(tmp_path, num_samples=1)
+    execute(spec, toy_trainable)
+    before = (tmp_path / "toy" / "log.jsonl").read_bytes()
+    with RunLog(tmp_path / "toy"), pytest.raises(RunBusyError, match=f"pid {os.getpid()}"):
+        execute(spec.replace(num_samples=2), toy_trainable, resume=True)
+    assert (tmp_path / "toy" / "log.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff" * 200, b'{"event": "saved", "time": 1}\n'])
+def test_a_log_that_is_none_is_refused_and_left_alone(tmp_path, toy_trainable, content):
+    spec = make_spec(tmp_path, num_samples=1)
+    execute(spec, toy_trainable)
+    (tmp_path / "toy" / "log.jsonl").write_bytes(content)
+    with pytest.raises(RecordError, match="restore the file from a copy"):
+        execute(spec, toy_trainable, resume=True)
+    assert (tmp_path / "toy" / "log.jsonl").read_bytes() == content
+
+
+def test_a_worker_that_cannot_be_reset_fails_its_trial(tmp_path, toy_trainable):
+    class Stubborn(toy_trainable):
+        def reset_config(self, new_config):
+            return False
+
+    result = execute(make_spec(tmp_path, num_samples=4, max_concurrent=1), Stubborn)
+    assert result.ended == "finished"
+    statuses = [trial.status for trial in result.state.trials.values()]
+    assert TrialStatus.FAILED in statuses
+    assert all(status.is_final for status in statuses)
+
+
 def test_ctrl_c_and_preemption_end_a_run_in_order(root, tmp_path, number):
     driver = start_driver(root, tmp_path, "asha")
     wait_for_reports(driver, tmp_path / "toy", 10)

@@ -38,7 +38,7 @@ def test_a_specification_survives_json():
         search_options={"random_fraction": 0.2},
         points_to_evaluate=({"optimizer": "sgd", "momentum": 0.5},),
         gpus_per_trial=0.25,
-        settings={"dataset": "digits", "data_dir": None},
+        settings={"dataset": "digits", "data_dir": None, "size": (8, 8)},
     )
     text = dumps(spec.to_dict())
     json.loads(text)
@@ -79,6 +79,8 @@ def test_a_specification_cannot_be_changed_but_copied():
         ({"cpus_per_trial": -1.0}, "cpus_per_trial=-1"),
         ({"cpus_per_trial": 0.0}, "some CPU or GPU"),
         ({"gpus_per_trial": 1.5}, "gpus_per_trial=1.5"),
+        ({"cpus_per_trial": 1e-8}, "at most four decimals"),
+        ({"gpus_per_trial": 1 / 3}, "at most four decimals"),
         ({"max_concurrent": 0}, "max_concurrent=0"),
         ({"seed": -1}, "seed=-1"),
         ({"max_failures": -1}, "max_failures=-1"),

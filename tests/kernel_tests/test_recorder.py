@@ -10,6 +10,7 @@ import pytest
 from raytune_ahu.errors import RecordError
 from raytune_ahu.recorder import Recorder
 from raytune_ahu.records import RunLog, dumps, read_events
+from raytune_ahu.run_folder import unfinished_trials
 from raytune_ahu.run_state import RunState
 from raytune_ahu.search import build_searcher
 from raytune_ahu.space import SearchSpace
@@ -168,8 +169,15 @@ def events_of(*values, mode_events=()):
     return events
 
 
+def state_of(mode, events):
+    state = RunState(mode)
+    for event in events:
+        state.apply(event)
+    return state
+
+
 def test_the_incumbent_is_the_best_finite_value_with_the_epoch_it_was_seen_at():
-    state = RunState("max").apply_all(events_of(0.5, 0.9, math.nan, math.inf, 0.7))
+    state = state_of("max", events_of(0.5, 0.9, math.nan, math.inf, 0.7))
     assert state.incumbent is not None
     assert (state.incumbent.value, state.incumbent.resource) == (0.9, 2)
     trial = state.trials["a"]
@@ -181,16 +189,67 @@ def test_the_incumbent_is_the_best_finite_value_with_the_epoch_it_was_seen_at():
 def test_time_between_two_sessions_does_not_count():
     events = [*events_of(0.5), {"event": "run_started", "time": 1000.0}]
     events.append({"event": "run_ended", "time": 1003.0, "reason": "finished"})
-    state = RunState("min").apply_all(events)
+    state = state_of("min", events)
     assert state.seconds == 5.0
     assert state.sessions == 2
     assert state.ended == "finished"
 
 
 def test_the_share_of_model_based_suggestions_is_known():
-    assert RunState("min").apply_all(events_of()).model_share == 1.0
+    assert state_of("min", events_of()).model_share == 1.0
     assert math.isnan(RunState("min").model_share)
 
 
 def test_an_unknown_kind_of_event_is_passed_over():
     RunState("min").apply({"event": "from_the_future", "time": 0.0})
+
+
+def test_a_log_cut_at_any_line_can_be_resumed(tmp_path, space):
+    """Whatever the moment of a kill: the state is legal, and every trial is ended or goes on."""
+    recorder = make_recorder(space, "random", "asha-promotion")
+    with RunLog(tmp_path) as log:
+        recorder.attach(log)
+        recorder.record("run_started", session=1)
+        drive(recorder, 80, np.random.default_rng(3))
+    lines = (tmp_path / "log.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) > 100
+    for cut in range(1, len(lines) + 1):
+        folder = tmp_path / f"cut_{cut}"
+        folder.mkdir()
+        (folder / "log.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut - 1][:7])
+        resumed = make_recorder(space, "random", "asha-promotion")
+        resumed.replay(read_events(folder))
+        with RunLog(folder) as log:
+            resumed.attach(log)
+            restored = unfinished_trials(resumed, folder)
+        final = {t.trial_id for t in resumed.state.trials.values() if t.status.is_final}
+        assert final | {trial.trial_id for trial in restored} == resumed.state.trials.keys()
+        assert not final & {trial.trial_id for trial in restored}
+        for trial in resumed.state.trials.values():
+            if trial.value is not None and math.isnan(trial.value):
+                assert trial.status is TrialStatus.FAILED
+
+
+def test_an_event_that_does_not_follow_is_named(tmp_path, space):
+    recorder = make_recorder(space, "random")
+    with RunLog(tmp_path) as log:
+        recorder.attach(log)
+        recorder.suggest("trial_00000")
+    events = list(read_events(tmp_path))
+    with pytest.raises(RecordError, match=r"event 2 of the log \(suggested of trial_00000\)"):
+        make_recorder(space, "random").replay([*events, *events])
+
+
+def test_tuples_come_back_as_tuples_on_replay(tmp_path):
+    space = SearchSpace.from_dict(
+        {"shape": {"domain": "choice", "values": [{"tuple": [3, 3]}, {"tuple": [5, 5]}]}}
+    )
+    recorder = make_recorder(space, "random")
+    with RunLog(tmp_path) as log:
+        recorder.attach(log)
+        recorder.suggest("a")
+    replayed = make_recorder(space, "random")
+    replayed.replay(read_events(tmp_path))
+    for made in (recorder, replayed):
+        assert made.state.trials["a"].configuration["shape"] in ((3, 3), (5, 5))
+    assert replayed.state == recorder.state

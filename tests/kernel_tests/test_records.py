@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raytune_ahu.errors import RecordError, RunNotFoundError, StorageError
+from raytune_ahu.errors import RecordError, RunBusyError, RunNotFoundError, StorageError
 from raytune_ahu.records import (
     LOG_FILE,
     RunLog,
@@ -153,3 +153,25 @@ def test_the_log_does_not_depend_on_the_working_directory(tmp_path):
         os.chdir(before)
         log.close()
     assert len(list(read_events(tmp_path))) == 1
+
+
+def test_a_log_has_one_writer(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from raytune_ahu.records import RunLog\n"
+        "log = RunLog(Path(sys.argv[1])); log.write('run_started', host='here', pid=1)\n"
+        "print('ready', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        before = (tmp_path / LOG_FILE).read_bytes()
+        with pytest.raises(RunBusyError, match="here, pid 1"):
+            RunLog(tmp_path)
+        assert (tmp_path / LOG_FILE).read_bytes() == before
+        other.communicate("")
+    RunLog(tmp_path).close()  # the lock ends with its process

@@ -1,0 +1,169 @@
+"""The folder of a run: made for a new one, checked for one that goes on.
+
+`runs/NAME` holds `spec.json`, `log.jsonl` (see `records`) and a folder per trial with its newest
+checkpoint. Start with `check_new_run`, `check_old_run` and `unfinished_trials`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from raytune_ahu.errors import RecordError, RunExistsError, StorageError
+from raytune_ahu.experiment import ExperimentSpec
+from raytune_ahu.recorder import Recorder
+from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_events, read_json, write_json
+from raytune_ahu.run_state import TrialState
+from raytune_ahu.types import Configuration, TrialStatus, ending
+
+_PACKAGES = ("raytune-ahu", "ray", "ConfigSpace", "numpy", "torch", "torchvision", "hpbandster")
+
+
+@dataclass(frozen=True)
+class RestoredTrial:
+    """A trial that an earlier session left unfinished."""
+
+    trial_id: str
+    configuration: Configuration
+    paused: bool
+    """Whether it waits at a rung; otherwise it runs on."""
+    checkpoint: Path | None = None
+    """Its newest checkpoint; None: it starts again."""
+    resource: int = 0
+    """Epochs done when the checkpoint was written."""
+    checkpoint_index: int = -1
+    """Number in the newest checkpoint folder's name; the next one is numbered higher."""
+
+
+def check_new_run(spec: ExperimentSpec) -> None:
+    """Check that a new run can be recorded, before anything is started.
+
+    Raises:
+        RunExistsError: If a run of that name is recorded there already.
+        StorageError: If the storage path cannot be made or written.
+    """
+    folder = spec.folder
+    if (folder / SPEC_FILE).exists() or (folder / LOG_FILE).exists():
+        raise RunExistsError(
+            f"run {spec.name!r} exists already in {folder}; go on with it (--resume {spec.name}), "
+            "or choose another --name"
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.parent):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f"storage path {folder.parent} cannot be written ({error.strerror or error}); choose "
+            "another --storage-path"
+        ) from error
+
+
+def make_folder(spec: ExperimentSpec) -> None:
+    """Make the folder of a new run with its `spec.json` (raises as `check_new_run`)."""
+    check_new_run(spec)
+    write_json(
+        spec.folder / SPEC_FILE,
+        {
+            "spec": spec.to_dict(),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "command": sys.argv,
+            "python": platform.python_version(),
+            "host": platform.node(),
+            "platform": platform.platform(),
+            "git_commit": git_commit(),
+            "versions": versions(),
+        },
+    )
+
+
+def check_old_run(spec: ExperimentSpec) -> None:
+    """Read a run's log once, to find out before anything is started whether it can go on.
+
+    Raises:
+        RunNotFoundError: If there is no log.
+        RecordError: If it is damaged, or does not begin with a run; it is left as it is.
+    """
+    first = None
+    for event in read_events(spec.folder):
+        if not isinstance(event, dict) or "event" not in event or "time" not in event:
+            raise RecordError(f"{spec.folder / LOG_FILE} holds {event!r}, which is no event")
+        first = first or event["event"]
+    if first != "run_started" and (first or any(spec.folder.glob("trial_*"))):
+        raise RecordError(
+            f"{spec.folder / LOG_FILE} does not begin with the start of a run, although trials "
+            "were run; restore the file from a copy, or start a new run"
+        )
+
+
+def update_spec(spec: ExperimentSpec) -> dict[str, Any]:
+    """Write what was changed on a resume into `spec.json`; return the changed fields."""
+    path = spec.folder / SPEC_FILE
+    recorded = read_json(path)
+    new = spec.to_dict()
+    changes = {key: new[key] for key in new if recorded["spec"].get(key) != new[key]}
+    if changes:
+        write_json(path, {**recorded, "spec": new})
+    return changes
+
+
+def unfinished_trials(recorder: Recorder, folder: Path) -> list[RestoredTrial]:
+    """Return what the earlier sessions left unfinished, after ending what was decided but not done.
+
+    Paused trials come first: they need no worker, and may be promoted at any time.
+    """
+    restored = []
+    for trial in list(recorder.state.trials.values()):
+        if trial.status.is_final:
+            continue
+        if trial.told_to_stop:
+            status = ending(trial.value, trial.resource, recorder.max_resource)
+            recorder.finish(trial.trial_id, status)
+        else:
+            restored.append(_restore_point(trial, folder))
+    return sorted(restored, key=lambda trial: not trial.paused)
+
+
+def _restore_point(trial: TrialState, folder: Path) -> RestoredTrial:
+    existing = {
+        resource: folder / path
+        for resource, path in trial.checkpoints.items()
+        if (folder / path).is_dir()
+    }
+    numbers = [int(path.name.rpartition("_")[2]) for path in existing.values()]
+    resource = max(existing, default=0)
+    return RestoredTrial(
+        trial_id=trial.trial_id,
+        configuration=trial.configuration,
+        paused=trial.status is TrialStatus.PAUSED and resource == trial.resource,
+        checkpoint=existing.get(resource),
+        resource=resource,
+        checkpoint_index=max(numbers, default=-1),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that a result depends on."""
+    found = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of the working directory that the run was started from, marked if it had changes."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -25,9 +25,8 @@ def print_summary(result: RunResult, console: Console) -> None:
     if result.ended != "finished":
         console.print(f"\nThe run ended early: {result.ended}.", style="yellow")
     if state.incumbent is None:
-        why = (
-            "reported a finite" if state.epochs_run else "has finished an epoch yet, so there is no"
-        )
+        tried = state.epochs_run or state.counts()[TrialStatus.FAILED]
+        why = "reported a finite" if tried else "has finished an epoch yet, so there is no"
         console.print(f"\nNo trial {why} {spec.metric}.", style="red")
     else:
         best = state.incumbent

@@ -365,7 +365,6 @@ def test_a_killed_driver_loses_nothing_and_repeats_at_most_an_epoch_per_worker(
     assert len(finished) == 25
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def cut_log(folder, last):
     """Cut the log after the first event of which `last` says so, as a kill at that moment would."""
     path = folder / "log.jsonl"
@@ -468,10 +467,23 @@ def test_a_worker_that_cannot_be_reset_fails_its_trial(tmp_path, toy_trainable):
     assert all(status.is_final for status in statuses)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_preemption_end_a_run_in_order(root, tmp_path, number):
     driver = start_driver(root, tmp_path, "asha")
     wait_for_reports(driver, tmp_path / "toy", 10)
     os.kill(driver.pid, number)
     out, _ = driver.communicate()
     assert out.strip().splitlines()[-1] == "interrupted"
+    assert list(read_events(tmp_path / "toy"))[-1]["reason"] == "interrupted"
+
+
+def test_ctrl_c_before_the_first_trial_ends_a_run_in_order_as_well(root, tmp_path):
+    driver = start_driver(root, tmp_path, "asha")
+    wait_for_reports(driver, tmp_path / "toy", 0)
+    while not (tmp_path / "toy" / "log.jsonl").read_bytes().count(b"suggested"):
+        assert driver.poll() is None
+    os.kill(driver.pid, signal.SIGINT)
+    out, _ = driver.communicate()
+    assert out.strip().splitlines()[-1] == "interrupted"
+    assert driver.returncode == 0
     assert list(read_events(tmp_path / "toy"))[-1]["reason"] == "interrupted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import shlex
 import subprocess
 import sys
 
@@ -91,7 +92,14 @@ def test_a_smoke_test_runs_ends_and_says_what_to_type_next(root, tmp_path, name)
     assert "Traceback" not in done.stdout + done.stderr
     assert "Best validation_accuracy: " in done.stdout
     assert f"Everything is in {tmp_path / 'runs' / 'smoke'}" in done.stdout
-    assert f"--resume {tmp_path / 'runs' / 'smoke'} --num-samples 12" in done.stdout
+    following = done.stdout.strip().splitlines()[-1].strip()
+    assert following.endswith(f"--resume {tmp_path / 'runs' / 'smoke'} --num-samples 12")
+    assert (
+        subprocess.run(
+            shlex.split(following + " --help"), capture_output=True, check=False, cwd=tmp_path
+        ).returncode
+        == 0
+    )
     folder = tmp_path / "runs" / "smoke"
     spec = ExperimentSpec.from_dict(read_json(folder / "spec.json")["spec"])
     assert (spec.num_samples, spec.max_epochs) == (6, 3)
@@ -102,8 +110,19 @@ def test_a_smoke_test_runs_ends_and_says_what_to_type_next(root, tmp_path, name)
 
 
 @pytest.mark.ray
+def test_a_reader_that_goes_away_does_not_end_the_run(root, tmp_path):
+    command = f"{sys.executable} {root}/scripts/tune_mnist.py --smoke-test --name piped | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert list(read_events(tmp_path / "runs" / "piped"))[-1]["reason"] == "finished"
+
+
+@pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
-def test_a_run_is_resumed_by_its_name_with_more_trials(script):
+def test_a_run_is_resumed_by_its_name_with_more_trials(script, tmp_path):
     tiny = ("--max-epochs", "1", "--num-samples", "2", "--name", "r", "--train-images", "100")
     assert script(*tiny)[0] == 0
     code, out, _ = script("--resume", "r", "--num-samples", "3")
@@ -112,6 +131,14 @@ def test_a_run_is_resumed_by_its_name_with_more_trials(script):
     assert script("--resume", "--num-samples", "4")[0] == 0
     assert_refused(script(*tiny), "'r' exists already", "--resume r")
     assert_refused(script("--resume", "r", "--seed", "1"), "--seed cannot be changed")
+    assert_refused(script("--resume", "r", "--smoke-test"), "--smoke-test cannot be changed")
+    assert_refused(script("--resume", "r", "--name", "s"), "--name cannot be changed")
+    assert_refused(script("--resume", name="tune_mnist.py"), "no run of", "MnistTrainable")
+    (tmp_path / "runs" / "r" / "spec.json").rename(tmp_path / "spec.json")
+    assert_refused(script("--resume", "r"), "has a log but no spec.json")
+    (tmp_path / "runs" / "r" / "spec.json").write_text('{"spec": {}}')
+    assert_refused(script("--resume", "r"), "spec.json is damaged")
+    (tmp_path / "spec.json").replace(tmp_path / "runs" / "r" / "spec.json")
     assert_refused(
         script("--resume", "r", name="tune_mnist.py"), "CifarResNetTrainable", "MnistTrainable"
     )
@@ -135,9 +162,13 @@ def test_a_run_is_resumed_by_its_name_with_more_trials(script):
         (["--name", "a/b"], ["name='a/b'"]),
         (["--search-option", "colour=red"], ["'colour'", "random_fraction"]),
         (["--search-option", "colour"], ["KEY=VALUE"]),
+        (["--search-option", "top_fraction=[1"], ["'top_fraction=[1'", "no YAML"]),
+        (["--search-option", "a=1", "--search-option", "a=2"], ["given twice"]),
+        (["--cpus-per-trial", "0.00000001"], ["cpus_per_trial=1e-08", "four decimals"]),
+        (["--name", ""], ["name=''"]),
         (["--search-option", "top_fraction=2"], ["top_fraction=2"]),
         (["--resume", "absent"], ["'absent' is not recorded"]),
-        (["--resume"], ["no run is recorded"]),
+        (["--resume"], ["no run of", "is recorded in"]),
         (["--storage-path", "/proc/absent"], ["storage path /proc/absent cannot be written"]),
         (["--train-images", "3"], ["train_images=3"]),
     ],

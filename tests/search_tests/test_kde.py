@@ -75,6 +75,15 @@ def test_failed_observations_are_bad_and_never_good():
     assert split_good_bad(loss, 0.15, 4) is None
 
 
+def test_when_most_trials_fail_the_few_finite_ones_are_the_good_ones():
+    loss = np.full(1000, INF)
+    loss[[3, 500, 700, 900, 901]] = [5.0, 1.0, 2.0, 3.0, 4.0]
+    good, bad = split_good_bad(loss, 0.15, 3)
+    assert good.tolist() == [500, 700, 900, 901, 3]
+    assert len(bad) == 850
+    assert np.isinf(loss[bad]).all()
+
+
 def test_inactive_parameters_are_filled_jointly_from_rows_that_have_them():
     rng = np.random.default_rng(0)
     data = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], *[[0.9, NAN, NAN]] * 200])

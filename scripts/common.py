@@ -219,7 +219,8 @@ def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentP
     where.add_argument(
         "--verbose",
         action="store_true",
-        help="Ray's own output and the workers' instead of the view",
+        help="instead of the live view: Ray's own tables, what workers print, and Ray's loggers "
+        "(result.json, progress.csv and TensorBoard files per trial)",
     )
     parser.set_defaults(resume=None)
     parser.epilog = (

@@ -17,14 +17,32 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from raytune_ahu.errors import RecordError, RunExistsError, StorageError
+from raytune_ahu.errors import RecordError, RunExistsError, SpecError, StorageError
 from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.recorder import Recorder
-from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_events, read_json, write_json
+from raytune_ahu.records import LOG_FILE, SPEC_FILE, plain, read_events, read_json, write_json
 from raytune_ahu.run_state import TrialState
 from raytune_ahu.types import Configuration, TrialStatus, ending
 
 _PACKAGES = ("raytune-ahu", "ray", "ConfigSpace", "numpy", "torch", "torchvision", "hpbandster")
+
+
+CHANGEABLE = frozenset(
+    {
+        "name",
+        "storage_path",
+        "num_samples",
+        "time_budget_s",
+        "cpus_per_trial",
+        "gpus_per_trial",
+        "max_concurrent",
+        "max_failures",
+        "checkpoint_frequency",
+        "reuse_workers",
+        "settings",
+    }
+)
+"""Fields of a specification that may differ when a run is resumed (`settings` for moved data)."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +109,19 @@ def check_old_run(spec: ExperimentSpec) -> None:
     Raises:
         RunNotFoundError: If there is no log.
         RecordError: If it is damaged, or does not begin with a run; it is left as it is.
+        SpecError: If the specification differs in more than what may be changed.
     """
+    has_trials = any(spec.folder.glob("trial_*"))
+    if (spec.folder / SPEC_FILE).exists():
+        spec_changes(spec, read_json(spec.folder / SPEC_FILE)["spec"])
+        if not (spec.folder / LOG_FILE).exists() and not has_trials:
+            return  # killed right after the folder was made
     first = None
     for event in read_events(spec.folder):
         if not isinstance(event, dict) or "event" not in event or "time" not in event:
             raise RecordError(f"{spec.folder / LOG_FILE} holds {event!r}, which is no event")
         first = first or event["event"]
-    if first != "run_started" and (first or any(spec.folder.glob("trial_*"))):
+    if first != "run_started" and (first or has_trials):
         raise RecordError(
             f"{spec.folder / LOG_FILE} does not begin with the start of a run, although trials "
             "were run; restore the file from a copy, or start a new run"
@@ -105,13 +129,34 @@ def check_old_run(spec: ExperimentSpec) -> None:
 
 
 def update_spec(spec: ExperimentSpec) -> dict[str, Any]:
-    """Write what was changed on a resume into `spec.json`; return the changed fields."""
+    """Write what was changed on a resume into `spec.json`; return the changed fields.
+
+    Raises:
+        SpecError: If anything else was changed than `CHANGEABLE`.
+    """
     path = spec.folder / SPEC_FILE
     recorded = read_json(path)
+    changes = spec_changes(spec, recorded["spec"])
     new = spec.to_dict()
-    changes = {key: new[key] for key in new if recorded["spec"].get(key) != new[key]}
     if changes:
         write_json(path, {**recorded, "spec": new})
+    return changes
+
+
+def spec_changes(spec: ExperimentSpec, recorded: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields in which a specification differs from the recorded one.
+
+    Raises:
+        SpecError: If one of them may not be changed when a run is resumed.
+    """
+    new = plain(spec.to_dict())
+    changes = {key: new[key] for key in new if recorded.get(key) != new[key]}
+    refused = sorted(changes.keys() - CHANGEABLE)
+    if refused:
+        raise SpecError(
+            f"{', '.join(refused)} cannot be changed when a run is resumed; start a new run, or "
+            f"change only {', '.join(sorted(CHANGEABLE))}"
+        )
     return changes
 
 

@@ -7,6 +7,7 @@ trial gave a finite metric, 2 something the user can mend (one line says what), 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import shlex
@@ -72,22 +73,26 @@ def main(
     args = parser.parse_args(argv)
     console = make_console()
     try:
-        result = (
-            _resume(args, trainable, console)
-            if args.resume is not None
-            else _start(args, key, trainable, console)
-        )
+        if args.resume is not None:
+            result = _resume(args, trainable, console)
+        else:
+            result = _start(args, key, trainable, console)
+        print_summary(result, console)
+        _print_next(result, console)
     except AhuError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        _complain(f"error: {' '.join(str(error).split())}")
         return 2
     except KeyboardInterrupt:
-        print("interrupted at once; what was recorded is kept, --resume goes on", file=sys.stderr)
+        _complain("interrupted at once; what was recorded is kept, --resume goes on")
         return 130
-    print_summary(result, console)
-    _print_next(result, console)
     if result.ended == "interrupted":
         return 130
     return 0 if result.state.incumbent is not None else 1
+
+
+def _complain(line: str) -> None:
+    with contextlib.suppress(OSError):  # whoever read it may be gone
+        print(line, file=sys.stderr)
 
 
 def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentParser:
@@ -384,6 +389,13 @@ def _resume(
     )
 
 
+def _trainable_of(folder: Path) -> str | None:
+    try:
+        return str(read_json(folder / SPEC_FILE)["spec"]["trainable"])
+    except (AhuError, KeyError, TypeError):
+        return None  # not a run that could be resumed
+
+
 def _read_spec(folder: Path) -> ExperimentSpec:
     path = folder / SPEC_FILE
     recorded = read_json(path)
@@ -414,7 +426,7 @@ def find_run(name_or_path: str, storage_path: Path, trainable: str) -> Path:
     )
     if not name_or_path:
         for folder in reversed(runs):
-            if read_json(folder / SPEC_FILE).get("spec", {}).get("trainable") == trainable:
+            if _trainable_of(folder) == trainable:
                 return folder
         raise RunNotFoundError(
             f"no run of {trainable} is recorded in {storage}; give its name, or --storage-path"
@@ -458,8 +470,9 @@ class _Unbreakable(io.TextIOBase):
     """Standard output that goes on quietly when its reader has gone (`... | head`)."""
 
     def write(self, text: str) -> int:
+        encoding = sys.stdout.encoding or "utf-8"
         try:
-            sys.stdout.write(text)
+            sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
             sys.stdout.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

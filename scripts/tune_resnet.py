@@ -7,11 +7,19 @@ python scripts/tune_resnet.py --address auto          on the Ray cluster this ma
 python scripts/tune_resnet.py --resume                go on with the newest run
 """
 
+import os
+import signal
 import sys
+
+if __name__ == "__main__":  # the imports take seconds, and until they are done nothing is recorded
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 from common import main
 
 from trainables import CifarResNetTrainable
 
 if __name__ == "__main__":
-    sys.exit(main("resnet", CifarResNetTrainable, __doc__))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = main("resnet", CifarResNetTrainable, __doc__)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray is shut down at exit: nothing is left to end
+    sys.exit(code)

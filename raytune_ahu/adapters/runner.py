@@ -87,7 +87,8 @@ def run(
         console: Where to show the live view; None: standard output.
 
     Raises:
-        SpecError: If the specification does not fit the trainable or the scheduler.
+        SpecError: If the specification does not fit the scheduler, or differs from that of the run
+            to resume in more than what may be changed.
         ClusterError: If no node of the cluster can run such a trial.
         RunExistsError: If a new run would overwrite one.
         RunNotFoundError: If there is no run to resume.
@@ -105,8 +106,8 @@ def run(
     else:
         make_folder(spec)
     with RunLog(spec.folder) as log:
-        changes = update_spec(spec) if resume else {}
         recorder.replay(read_events(spec.folder))
+        changes = update_spec(spec) if resume else {}
         recorder.attach(log)
         recorder.record(
             "run_started",

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -57,7 +56,8 @@ def interruptible(stopper: RunStopper) -> Iterator[None]:
         if stopper.interrupted:
             raise KeyboardInterrupt
         stopper.interrupted = True
-        sys.stderr.write("ending the run in order; once more ends it at once\n")
+        with contextlib.suppress(OSError):  # Ctrl-C has ended the reader of a pipe as well
+            os.write(2, b"ending the run in order; once more ends it at once\n")
 
     try:
         before = {

@@ -27,6 +27,7 @@ from raytune_ahu.errors import (
 )
 from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.records import RunLog, read_events, read_json
+from raytune_ahu.run_folder import make_folder
 from raytune_ahu.space import SearchSpace
 from raytune_ahu.types import TrialStatus
 from schedulers import AshaStopping, scheduler_for
@@ -268,6 +269,21 @@ def test_a_new_run_never_overwrites_an_old_one(tmp_path, toy_trainable):
     with pytest.raises(RunExistsError, match="'toy' exists already"):
         execute(spec, toy_trainable)
     assert (tmp_path / "toy" / "log.jsonl").read_bytes() == before
+
+
+def test_what_makes_the_run_cannot_be_changed_on_a_resume(tmp_path, toy_trainable):
+    spec = make_spec(tmp_path, num_samples=1)
+    execute(spec, toy_trainable)
+    before = (tmp_path / "toy" / "spec.json").read_bytes()
+    with pytest.raises(SpecError, match="scheduler, seed cannot be changed"):
+        execute(spec.replace(seed=1, scheduler="none"), toy_trainable, resume=True)
+    assert (tmp_path / "toy" / "spec.json").read_bytes() == before
+
+
+def test_a_run_killed_before_its_log_was_made_can_be_resumed(tmp_path, toy_trainable):
+    spec = make_spec(tmp_path, num_samples=1)
+    make_folder(spec)
+    assert execute(spec, toy_trainable, resume=True).ended == "finished"
 
 
 def test_what_is_not_there_cannot_be_resumed(tmp_path, toy_trainable):

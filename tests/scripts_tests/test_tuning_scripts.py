@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -47,8 +48,12 @@ def script(root, tmp_path, monkeypatch, capsys):
         path = root / "scripts" / name
         monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
         monkeypatch.syspath_prepend(str(path.parent))
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(path), run_name="__main__")
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                runpy.run_path(str(path), run_name="__main__")
+        finally:
+            signal.signal(signal.SIGINT, handler)
         out, err = capsys.readouterr()
         return ended.value.code, out, err
 
@@ -138,6 +143,9 @@ def test_a_run_is_resumed_by_its_name_with_more_trials(script, tmp_path):
     assert_refused(script("--resume", "r"), "has a log but no spec.json")
     (tmp_path / "runs" / "r" / "spec.json").write_text('{"spec": {}}')
     assert_refused(script("--resume", "r"), "spec.json is damaged")
+    (tmp_path / "runs" / "r" / "spec.json").write_text("[]")
+    assert_refused(script("--resume", "r"), "spec.json is damaged")
+    assert_refused(script("--resume"), "no run of")  # passed over, not stumbled upon
     (tmp_path / "spec.json").replace(tmp_path / "runs" / "r" / "spec.json")
     assert_refused(
         script("--resume", "r", name="tune_mnist.py"), "CifarResNetTrainable", "MnistTrainable"
@@ -233,3 +241,40 @@ def test_resources_that_the_cluster_does_not_have_are_refused(script):
 def test_an_unknown_searcher_or_scheduler_exits_with_2(script):
     assert script("--search", "bayes")[0] == 2
     assert script("--scheduler", "hyperband")[0] == 2
+
+
+def test_ctrl_c_while_a_script_is_being_loaded_exits_with_130(root, tmp_path):
+    driver = subprocess.Popen(
+        [sys.executable, "-X", "importtime", str(root / "scripts" / "tune_mnist.py"), "--help"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert driver.stderr is not None
+    for line in driver.stderr:  # one line per imported module
+        if "argparse" in line:
+            break
+    driver.send_signal(signal.SIGINT)
+    _, err = driver.communicate()
+    assert driver.returncode == 130
+    assert "Traceback" not in err
+
+
+@pytest.mark.ray
+def test_ctrl_c_ends_a_script_in_order_even_when_its_reader_has_gone(root, tmp_path):
+    script = root / "scripts" / "tune_mnist.py"
+    driver = subprocess.Popen(
+        [sys.executable, str(script), "--name", "c", "--num-samples", "500"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=tmp_path,
+    )
+    log = tmp_path / "runs" / "c" / "log.jsonl"
+    while not log.exists() or b"reported" not in log.read_bytes():
+        assert driver.poll() is None
+    assert driver.stdout is not None
+    driver.stdout.close()
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait() == 130
+    assert list(read_events(log.parent))[-1]["reason"] == "interrupted"

@@ -20,7 +20,7 @@ from typing import Any
 from raytune_ahu.errors import RecordError, RunExistsError, SpecError, StorageError
 from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.recorder import Recorder
-from raytune_ahu.records import LOG_FILE, SPEC_FILE, plain, read_events, read_json, write_json
+from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_events, read_json, write_json
 from raytune_ahu.run_state import TrialState
 from raytune_ahu.types import Configuration, TrialStatus, ending
 
@@ -137,9 +137,8 @@ def update_spec(spec: ExperimentSpec) -> dict[str, Any]:
     path = spec.folder / SPEC_FILE
     recorded = read_json(path)
     changes = spec_changes(spec, recorded["spec"])
-    new = spec.to_dict()
     if changes:
-        write_json(path, {**recorded, "spec": new})
+        write_json(path, {**recorded, "spec": {**recorded["spec"], **changes}})
     return changes
 
 
@@ -149,7 +148,7 @@ def spec_changes(spec: ExperimentSpec, recorded: dict[str, Any]) -> dict[str, An
     Raises:
         SpecError: If one of them may not be changed when a run is resumed.
     """
-    new = plain(spec.to_dict())
+    new = spec.to_dict()
     changes = {key: new[key] for key in new if recorded.get(key) != new[key]}
     refused = sorted(changes.keys() - CHANGEABLE)
     if refused:

@@ -27,7 +27,7 @@ from raytune_ahu.adapters.summary import plural
 from raytune_ahu.errors import AhuError, RecordError, RunNotFoundError, SpaceError, SpecError
 from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_json
 from raytune_ahu.run_folder import check_new_run, check_old_run
-from raytune_ahu.search import SEARCHERS, build_searcher
+from raytune_ahu.search import SEARCHERS, searcher_for
 from schedulers import SCHEDULERS, scheduler_for
 from schedulers.ray_scheduler import RayScheduler
 from trainables import ImageTrainable, default_space_path
@@ -318,15 +318,7 @@ def _options(pairs: Sequence[str]) -> dict[str, Any]:
 
 def _check_space(spec: ExperimentSpec, trainable: type[ImageTrainable]) -> None:
     """Find what the searcher or the trainable would refuse before anything is started."""
-    searcher = build_searcher(
-        spec.search,
-        spec.space,
-        mode=spec.mode,
-        seed=spec.seed,
-        rung_levels=[spec.max_epochs],
-        points_to_evaluate=spec.points_to_evaluate,
-        options=spec.search_options,
-    )
+    searcher = searcher_for(spec, rung_levels=[spec.max_epochs])
     for index in range(20):
         suggestion = searcher.suggest(f"check_{index}")
         if suggestion is not None:

@@ -38,7 +38,7 @@ from raytune_ahu.run_folder import (
     versions,
 )
 from raytune_ahu.run_state import RunState
-from raytune_ahu.search import build_searcher
+from raytune_ahu.search import searcher_for
 
 
 class SchedulerAdapter(Protocol):
@@ -100,7 +100,8 @@ def run(
     _check(spec, scheduler.scheduler)
     slots = Slots(spec.cpus_per_trial, spec.gpus_per_trial, spec.max_concurrent)
     slots.check()
-    recorder = _make_recorder(spec, scheduler.scheduler)
+    pure = scheduler.scheduler
+    recorder = Recorder(searcher_for(spec, pure.rung_levels), pure, mode=spec.mode)
     if resume:
         check_old_run(spec)
     else:
@@ -140,19 +141,6 @@ def _check(spec: ExperimentSpec, scheduler: Scheduler) -> None:
             f"the search space has a parameter {SETTINGS_KEY!r}, but that key carries the "
             "trainable's fixed settings; rename the parameter"
         )
-
-
-def _make_recorder(spec: ExperimentSpec, scheduler: Scheduler) -> Recorder:
-    searcher = build_searcher(
-        spec.search,
-        spec.space,
-        mode=spec.mode,
-        seed=spec.seed,
-        rung_levels=scheduler.rung_levels,
-        points_to_evaluate=spec.points_to_evaluate,
-        options=spec.search_options,
-    )
-    return Recorder(searcher, scheduler, mode=spec.mode)
 
 
 def _drive(

@@ -9,7 +9,7 @@ from raytune_ahu.search.grid import GridSearcher
 from raytune_ahu.search.kde import KdeModel, KdeSettings
 from raytune_ahu.search.model import Observations, SurrogateModel
 from raytune_ahu.search.random import RandomSearcher
-from raytune_ahu.search.registry import SEARCHERS, build_searcher
+from raytune_ahu.search.registry import SEARCHERS, build_searcher, searcher_for
 
 __all__ = [
     "SEARCHERS",
@@ -22,4 +22,5 @@ __all__ = [
     "RandomSearcher",
     "SurrogateModel",
     "build_searcher",
+    "searcher_for",
 ]

@@ -12,6 +12,7 @@ from raytune_ahu.search.grid import GridSearcher
 from raytune_ahu.search.random import RandomSearcher
 
 if TYPE_CHECKING:
+    from raytune_ahu.experiment import ExperimentSpec
     from raytune_ahu.space import SearchSpace
 
 SEARCHERS: dict[str, type[BaseSearcher]] = {
@@ -65,3 +66,16 @@ def build_searcher(
         space, mode=mode, seed=seed, points_to_evaluate=points_to_evaluate, **chosen
     )
     return searcher
+
+
+def searcher_for(spec: ExperimentSpec, rung_levels: Sequence[int]) -> BaseSearcher:
+    """Build the searcher that an experiment names (raises as `build_searcher`)."""
+    return build_searcher(
+        spec.search,
+        spec.space,
+        mode=spec.mode,
+        seed=spec.seed,
+        rung_levels=rung_levels,
+        points_to_evaluate=spec.points_to_evaluate,
+        options=spec.search_options,
+    )

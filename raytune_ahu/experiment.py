@@ -21,6 +21,16 @@ from raytune_ahu.types import Configuration, Mode
 
 SPEC_VERSION = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+ACCELERATOR_PREFIX = "accelerator_type:"
+"""How Ray names the resource that says which accelerator a node has."""
+_ACCELERATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_REFUSED_RESOURCES = {
+    "CPU": "use cpus_per_trial",
+    "cpu": "use cpus_per_trial",
+    "GPU": "use gpus_per_trial",
+    "gpu": "use gpus_per_trial",
+    "object_store_memory": "Ray gives it to no trial; use memory",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +75,10 @@ class ExperimentSpec:
     """CPU cores a trial takes."""
     gpus_per_trial: float = 0.0
     """GPUs a trial takes; a fraction lets trials share one."""
+    resources_per_trial: Mapping[str, float] = field(default_factory=dict)
+    """What else of a node a trial takes, by Ray's names: `{"TPU": 4}`, `{"memory": 8e9}`."""
+    accelerator_type: str | None = None
+    """Kind of accelerator a trial needs, by Ray's name: "A100", "H100"; None: any."""
     max_concurrent: int | None = None
     """Trials running at the same time at most; None: as many as the cluster has room for."""
     storage_path: str = "runs"
@@ -85,6 +99,7 @@ class ExperimentSpec:
         points = tuple(plain(point) for point in self.points_to_evaluate)
         object.__setattr__(self, "points_to_evaluate", points)
         object.__setattr__(self, "settings", plain(self.settings))
+        object.__setattr__(self, "resources_per_trial", plain(self.resources_per_trial))
         object.__setattr__(self, "search_options", plain(self.search_options))
         _require(
             bool(_NAME.fullmatch(self.name)),
@@ -146,14 +161,51 @@ class ExperimentSpec:
             f"gpus_per_trial={gpus} must be a fraction in [0, 1] with at most four decimals, or a "
             "whole number of GPUs",
         )
+        self._check_other_resources()
         _require(
-            self.cpus_per_trial > 0 or gpus > 0,
+            self.cpus_per_trial > 0 or gpus > 0 or bool(self.resources_per_trial),
             "a trial must take some CPU or GPU; use cpus_per_trial=1",
         )
         _require(
             self.max_concurrent is None or _is_count(self.max_concurrent),
             f"max_concurrent={self.max_concurrent} must be at least 1 trial at a time",
         )
+
+    def _check_other_resources(self) -> None:
+        for kind, amount in self.resources_per_trial.items():
+            _require(
+                kind not in _REFUSED_RESOURCES,
+                f"resources_per_trial has {kind!r}; {_REFUSED_RESOURCES.get(kind)}",
+            )
+            _require(
+                bool(kind) and not kind.startswith(ACCELERATOR_PREFIX),
+                f"resources_per_trial has {kind!r}; name a kind of accelerator as "
+                "accelerator_type='A100'",
+            )
+            _require(
+                _is_number(amount) and _is_resource(amount) and amount > 0,
+                f"resources_per_trial has {kind}={amount!r}, which must be a finite number above 0 "
+                "with at most four decimals",
+            )
+        name = self.accelerator_type
+        _require(
+            name is None or (isinstance(name, str) and bool(_ACCELERATOR.fullmatch(name))),
+            f"accelerator_type={name!r} must be one of Ray's names, such as 'A100' or 'TPU-V4', "
+            "without a prefix",
+        )
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """All that a trial takes of its node, by Ray's names, without zeros."""
+        amounts = {
+            "CPU": self.cpus_per_trial,
+            "GPU": self.gpus_per_trial,
+            **self.resources_per_trial,
+        }
+        if self.accelerator_type is not None:
+            # A node has 1 of it: it says what is there, and does not count it (as Ray does it).
+            amounts[ACCELERATOR_PREFIX + self.accelerator_type] = 0.001
+        return {kind: float(amount) for kind, amount in amounts.items() if amount > 0}
 
     @property
     def folder(self) -> Path:
@@ -201,6 +253,10 @@ class ExperimentSpec:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_resource(amount: float) -> bool:

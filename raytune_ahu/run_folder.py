@@ -35,6 +35,8 @@ CHANGEABLE = frozenset(
         "time_budget_s",
         "cpus_per_trial",
         "gpus_per_trial",
+        "resources_per_trial",
+        "accelerator_type",
         "max_concurrent",
         "max_failures",
         "checkpoint_frequency",

@@ -14,7 +14,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -52,6 +52,8 @@ CHANGEABLE_ON_RESUME = {
     "time_budget",
     "cpus_per_trial",
     "gpus_per_trial",
+    "resource",
+    "accelerator_type",
     "max_concurrent",
 }
 FREE_ON_RESUME = {"address", "resume", "verbose", "storage_path"}
@@ -194,6 +196,18 @@ def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentP
         help="a fraction lets trials share a GPU (default 1 where there are GPUs, else 0)",
     )
     where.add_argument(
+        "--resource",
+        action="append",
+        metavar="NAME=AMOUNT",
+        help="what else of a node's resources a trial takes, by Ray's name, such as TPU=4 or "
+        "memory=8e9; may be repeated (0 on a resume: no longer)",
+    )
+    where.add_argument(
+        "--accelerator-type",
+        metavar="TYPE",
+        help="accelerator that a trial needs, by Ray's name, such as A100 (default any)",
+    )
+    where.add_argument(
         "--max-concurrent",
         type=int,
         metavar="N",
@@ -268,6 +282,8 @@ def _start(
         brackets=values["brackets"],
         cpus_per_trial=values["cpus_per_trial"],
         gpus_per_trial=values.get("gpus_per_trial", 0.0),
+        resources_per_trial=_amounts(values.get("resource", []), {}),
+        accelerator_type=_accelerator(values.get("accelerator_type")),
         max_concurrent=values.get("max_concurrent"),
         storage_path=str(Path(values["storage_path"]).expanduser().resolve()),
         seed=values["seed"],
@@ -290,7 +306,7 @@ def _start(
     connect(args.address, verbose=args.verbose)
     if args.gpus_per_trial is None and has_gpus():
         spec = spec.replace(gpus_per_trial=1.0)
-    Slots(spec.cpus_per_trial, spec.gpus_per_trial, spec.max_concurrent).check()
+    Slots(spec.resources, spec.max_concurrent).check()
     _announce(spec, console)
     return run(
         spec,
@@ -316,6 +332,26 @@ def _options(pairs: Sequence[str]) -> dict[str, Any]:
     return options
 
 
+def _amounts(pairs: Sequence[str], before: Mapping[str, float]) -> dict[str, float]:
+    """Read the values of --resource, which change those of an earlier session."""
+    amounts: dict[str, float] = {}
+    for pair in pairs:
+        name, _, text = pair.rpartition("=")
+        if name in amounts:
+            raise SpecError(f"--resource {name} is given twice; remove one")
+        try:
+            amounts[name] = float(text)
+        except ValueError:
+            name = ""
+        if not name:
+            raise SpecError(f"--resource {pair!r} must be NAME=AMOUNT, like TPU=4")
+    return {name: amount for name, amount in {**before, **amounts}.items() if amount != 0}
+
+
+def _accelerator(name: str | None) -> str | None:
+    return None if name == "any" else name
+
+
 def _check_space(spec: ExperimentSpec, trainable: type[ImageTrainable]) -> None:
     """Find what the searcher or the trainable would refuse before anything is started."""
     searcher = searcher_for(spec, rung_levels=[spec.max_epochs])
@@ -331,11 +367,19 @@ def _announce(spec: ExperimentSpec, console: Console) -> None:
     console.print(
         f"Tuning {spec.trainable.partition(':')[2]} on {spec.settings['dataset']}: {trials} of at "
         f"most {plural(spec.max_epochs, 'epoch')}{budget}, {spec.search} + {spec.scheduler}, "
-        f"{spec.cpus_per_trial:g} CPU and {spec.gpus_per_trial:g} GPU each",
+        f"{_size(spec)} each",
         highlight=False,
         soft_wrap=True,
     )
     console.print(f"Record: {spec.folder}", highlight=False, soft_wrap=True)
+
+
+def _size(spec: ExperimentSpec) -> str:
+    parts = [f"{spec.cpus_per_trial:g} CPU", f"{spec.gpus_per_trial:g} GPU"]
+    parts += [f"{amount:g} {kind}" for kind, amount in spec.resources_per_trial.items()]
+    if spec.accelerator_type is not None:
+        parts.append(f"an accelerator {spec.accelerator_type}")
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 # --- going on with a run
@@ -363,13 +407,17 @@ def _resume(
         )
     given = {name: getattr(args, name) for name in CHANGEABLE_ON_RESUME}
     changes = {name: value for name, value in given.items() if value is not None}
+    if "resource" in changes:
+        changes["resources_per_trial"] = _amounts(changes.pop("resource"), spec.resources_per_trial)
+    if "accelerator_type" in changes:
+        changes["accelerator_type"] = _accelerator(args.accelerator_type)
     if "time_budget" in changes:
         changes["time_budget_s"] = changes.pop("time_budget")
     spec = spec.replace(**changes)
     check_old_run(spec)
     trainable.prepare(spec.settings)
     connect(args.address, verbose=args.verbose)
-    Slots(spec.cpus_per_trial, spec.gpus_per_trial, spec.max_concurrent).check()
+    Slots(spec.resources, spec.max_concurrent).check()
     _announce(spec, console)
     return run(
         spec,

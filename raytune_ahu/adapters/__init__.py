@@ -3,9 +3,10 @@
 Start with `run`: it takes an `ExperimentSpec` and is the only caller of `tune.run`.
 """
 
-from raytune_ahu.adapters.cluster import Slots, connect, has_gpus
+from raytune_ahu.adapters.cluster import connect, has_gpus
 from raytune_ahu.adapters.runner import RunResult, run
 from raytune_ahu.adapters.search import RaySearch
+from raytune_ahu.adapters.slots import Slots
 from raytune_ahu.adapters.space import from_tune, to_search_space, to_tune
 from raytune_ahu.adapters.summary import print_summary
 

@@ -14,16 +14,16 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ray import tune
 from ray.tune import CheckpointConfig, Trainable
 from rich.console import Console
 
 from raytune_ahu.adapters.callbacks import RecorderCallback
-from raytune_ahu.adapters.cluster import Slots
 from raytune_ahu.adapters.progress import make_progress
 from raytune_ahu.adapters.search import SETTINGS_KEY, RaySearch
+from raytune_ahu.adapters.slots import Slots
 from raytune_ahu.adapters.surroundings import RunStopper, interruptible, quiet_ray
 from raytune_ahu.errors import MetricError, SpecError
 from raytune_ahu.experiment import ExperimentSpec
@@ -98,7 +98,7 @@ def run(
         MetricError: If the trainable does not report the metric.
     """
     _check(spec, scheduler.scheduler)
-    slots = Slots(spec.cpus_per_trial, spec.gpus_per_trial, spec.max_concurrent)
+    slots = Slots(spec.resources, spec.max_concurrent)
     slots.check()
     pure = scheduler.scheduler
     recorder = Recorder(searcher_for(spec, pure.rung_levels), pure, mode=spec.mode)
@@ -188,7 +188,7 @@ def _drive(
                 search_alg=search,
                 scheduler=scheduler,
                 stop=stopper,
-                resources_per_trial=_resources(spec),
+                resources_per_trial=tune.PlacementGroupFactory([spec.resources]),
                 checkpoint_config=CheckpointConfig(),
                 reuse_actors=spec.reuse_workers and _can_be_reused(trainable),
                 raise_on_failed_trial=False,
@@ -202,10 +202,6 @@ def _drive(
     if scheduler.fatal_error is not None:
         raise scheduler.fatal_error from None
     return stopper.reason
-
-
-def _resources(spec: ExperimentSpec) -> dict[str, Any]:
-    return {"cpu": spec.cpus_per_trial, "gpu": spec.gpus_per_trial}
 
 
 def _can_be_reused(trainable: type[Trainable]) -> bool:

@@ -1,4 +1,4 @@
-"""Joining clusters, and how many trials fit."""
+"""Joining clusters."""
 
 from __future__ import annotations
 
@@ -9,37 +9,8 @@ import sys
 
 import pytest
 
-from raytune_ahu.adapters.cluster import Slots, connect, trials_per_node
+from raytune_ahu.adapters.cluster import connect
 from raytune_ahu.errors import ClusterError
-
-
-@pytest.mark.parametrize(
-    ("resources", "cpus", "gpus", "expected"),
-    [
-        ({"CPU": 2.0}, 1.0, 0.0, 2),
-        ({"CPU": 2.0}, 0.5, 0.0, 4),
-        ({"CPU": 2.0}, 3.0, 0.0, 0),
-        ({"CPU": 16.0, "GPU": 2.0}, 4.0, 0.25, 4),
-        ({"CPU": 64.0, "GPU": 2.0}, 1.0, 0.25, 8),
-        ({"CPU": 64.0, "GPU": 3.0}, 1.0, 0.4, 6),  # two per GPU, the rest of each is wasted
-        ({"CPU": 64.0, "GPU": 8.0}, 1.0, 2.0, 4),
-        ({"CPU": 64.0}, 1.0, 1.0, 0),
-        ({"GPU": 4.0}, 0.0, 1.0, 4),
-        ({"CPU": 0.3}, 0.1, 0.0, 3),  # 0.3 / 0.1 is 2.999... in floating point
-    ],
-)
-def test_trials_that_fit_onto_a_node(resources, cpus, gpus, expected):
-    assert trials_per_node(resources, cpus, gpus) == expected
-
-
-@pytest.mark.ray
-@pytest.mark.usefixtures("local_ray")
-def test_slots_are_what_the_cluster_has_room_for():
-    assert Slots(1.0, 0.0, None)() == 2
-    assert Slots(0.5, 0.0, None)() == 4
-    assert Slots(0.5, 0.0, 3)() == 3
-    assert Slots(64.0, 0.0, None)() == 1  # never none: the cluster may grow
-    assert Slots(64.0, 0.0, None).fitting() == 0
 
 
 @pytest.mark.ray

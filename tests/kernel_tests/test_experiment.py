@@ -38,6 +38,8 @@ def test_a_specification_survives_json():
         search_options={"random_fraction": 0.2},
         points_to_evaluate=({"optimizer": "sgd", "momentum": 0.5},),
         gpus_per_trial=0.25,
+        resources_per_trial={"TPU": 4},
+        accelerator_type="TPU-V4",
         settings={"dataset": "digits", "data_dir": None, "size": (8, 8)},
     )
     text = dumps(spec.to_dict())
@@ -81,6 +83,16 @@ def test_a_specification_cannot_be_changed_but_copied():
         ({"gpus_per_trial": 1.5}, "gpus_per_trial=1.5"),
         ({"cpus_per_trial": 1e-8}, "at most four decimals"),
         ({"gpus_per_trial": 1 / 3}, "at most four decimals"),
+        ({"resources_per_trial": {"CPU": 2}}, "'CPU'; use cpus_per_trial"),
+        ({"resources_per_trial": {"gpu": 1}}, "'gpu'; use gpus_per_trial"),
+        ({"resources_per_trial": {"object_store_memory": 1}}, "use memory"),
+        ({"resources_per_trial": {"accelerator_type:A100": 1}}, "accelerator_type='A100'"),
+        ({"resources_per_trial": {"TPU": 0}}, "TPU=0, which must be a finite number above 0"),
+        ({"resources_per_trial": {"TPU": "4"}}, "TPU='4'"),
+        ({"resources_per_trial": {"TPU": 1 / 3}}, "at most four decimals"),
+        ({"resources_per_trial": {"": 1}}, "has ''"),
+        ({"accelerator_type": "accelerator_type:A100"}, "without a prefix"),
+        ({"accelerator_type": ""}, "accelerator_type=''"),
         ({"max_concurrent": 0}, "max_concurrent=0"),
         ({"seed": -1}, "seed=-1"),
         ({"max_failures": -1}, "max_failures=-1"),
@@ -91,6 +103,25 @@ def test_a_wrong_value_is_named_with_what_is_allowed(changes, message):
     with pytest.raises(SpecError, match=message) as caught:
         make(**changes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, {"CPU": 1.0}),
+        ({"cpus_per_trial": 2, "gpus_per_trial": 0.5}, {"CPU": 2.0, "GPU": 0.5}),
+        ({"cpus_per_trial": 0.0, "gpus_per_trial": 4}, {"GPU": 4.0}),
+        ({"cpus_per_trial": 0.0, "resources_per_trial": {"TPU": 4}}, {"TPU": 4.0}),
+        (
+            {"resources_per_trial": {"memory": 8_000_000_000}, "accelerator_type": "A100"},
+            {"CPU": 1.0, "memory": 8e9, "accelerator_type:A100": 0.001},
+        ),
+    ],
+)
+def test_all_that_a_trial_takes_is_one_bundle_without_zeros(fields, expected):
+    resources = make(**fields).resources
+    assert resources == expected
+    assert all(isinstance(amount, float) for amount in resources.values())
 
 
 def test_unknown_missing_and_newer_records_are_refused():

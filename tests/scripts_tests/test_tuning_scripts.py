@@ -28,6 +28,8 @@ OPTIONS = (
     "--brackets",
     "--cpus-per-trial",
     "--gpus-per-trial",
+    "--resource",
+    "--accelerator-type",
     "--max-concurrent",
     "--name",
     "--storage-path",
@@ -166,6 +168,12 @@ def test_a_run_is_resumed_by_its_name_with_more_trials(script, tmp_path):
         (["--max-epochs", "0"], ["max_epochs=0"]),
         (["--time-budget", "-1"], ["time_budget_s=-1"]),
         (["--gpus-per-trial", "1.5"], ["gpus_per_trial=1.5"]),
+        (["--resource", "TPU"], ["--resource 'TPU' must be NAME=AMOUNT", "TPU=4"]),
+        (["--resource", "TPU=four"], ["--resource 'TPU=four' must be NAME=AMOUNT"]),
+        (["--resource", "TPU=4", "--resource", "TPU=8"], ["--resource TPU is given twice"]),
+        (["--resource", "TPU=-4"], ["TPU=-4.0", "above 0"]),
+        (["--resource", "GPU=1"], ["'GPU'", "use gpus_per_trial"]),
+        (["--accelerator-type", "accelerator_type:A100"], ["without a prefix"]),
         (["--seed", "-1"], ["seed=-1"]),
         (["--name", "a/b"], ["name='a/b'"]),
         (["--search-option", "colour=red"], ["'colour'", "random_fraction"]),
@@ -236,6 +244,8 @@ def test_a_folder_without_classes_is_refused(script, tmp_path):
 def test_resources_that_the_cluster_does_not_have_are_refused(script):
     assert_refused(script("--gpus-per-trial", "1"), "gpus_per_trial=1", "0 GPUs")
     assert_refused(script("--cpus-per-trial", "64"), "cpus_per_trial=64", "--cpus-per-trial 2")
+    assert_refused(script("--resource", "TPU=4"), "TPU=4", "custom resources there: none")
+    assert_refused(script("--accelerator-type", "A100"), "accelerator_type='A100'", "no node has")
 
 
 def test_an_unknown_searcher_or_scheduler_exits_with_2(script):

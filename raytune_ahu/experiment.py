@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from raytune_ahu.errors import SpecError
 from raytune_ahu.records import plain
 from raytune_ahu.space import SearchSpace
+from raytune_ahu.storage import is_uri
 from raytune_ahu.types import Configuration, Mode
 
 SPEC_VERSION = 1
@@ -82,11 +84,24 @@ class ExperimentSpec:
     max_concurrent: int | None = None
     """Trials running at the same time at most; None: as many as the cluster has room for."""
     storage_path: str = "runs"
-    """Folder under which the run's folder lies; on a cluster, one that every node sees."""
+    """Folder under which the run's folder lies; on a cluster, one that every node sees, or the URI
+    of an object store (`s3://bucket/prefix`), for the checkpoints and a copy of the record."""
+    record_path: str | None = None
+    """Local folder under which the run's folder (spec.json, log.jsonl) lies when `storage_path` is
+    a URI; None: `runs`."""
     seed: int = 0
     """Root seed of everything random."""
     max_failures: int = 0
     """How often a trial that raised an exception is tried again from its newest checkpoint."""
+    retry_oom: bool = False
+    """Whether a trial that ran out of memory is tried again as after any other exception."""
+    trial_timeout_s: float | None = None
+    """Seconds without a report after which a trial is ended as failed; None: it may take for ever.
+    Starting, restoring and the first epoch count as well."""
+    stop_timeout_s: float = 20.0
+    """Seconds that running trials get to finish their epoch and save, after an interrupt."""
+    keep_best: int = 3
+    """Ended trials whose last checkpoint is kept; the others' are deleted as the run goes on."""
     checkpoint_frequency: int = 1
     """Epochs between two checkpoints of a trial; 0: only when a trial is paused."""
     reuse_workers: bool = True
@@ -112,8 +127,19 @@ class ExperimentSpec:
         self._check_budget()
         self._check_scheduler()
         self._check_resources()
+        self._check_storage()
         _require(self.seed >= 0, f"seed={self.seed} must be at least 0")
         _require(self.max_failures >= 0, f"max_failures={self.max_failures} must be at least 0")
+        _require(
+            self.trial_timeout_s is None or _is_positive(self.trial_timeout_s),
+            f"trial_timeout_s={self.trial_timeout_s} must be a finite number of seconds above 0",
+        )
+        _require(
+            math.isfinite(self.stop_timeout_s) and self.stop_timeout_s >= 0,
+            f"stop_timeout_s={self.stop_timeout_s} must be a finite number of seconds of at least "
+            "0; 0 ends running epochs at once",
+        )
+        _require(self.keep_best >= 0, f"keep_best={self.keep_best} must be at least 0")
         _require(
             self.checkpoint_frequency >= 0,
             f"checkpoint_frequency={self.checkpoint_frequency} must be at least 0",
@@ -132,7 +158,7 @@ class ExperimentSpec:
             )
         if self.time_budget_s is not None:
             _require(
-                math.isfinite(self.time_budget_s) and self.time_budget_s > 0,
+                _is_positive(self.time_budget_s),
                 f"time_budget_s={self.time_budget_s} must be a finite number of seconds above 0",
             )
 
@@ -207,10 +233,41 @@ class ExperimentSpec:
             amounts[ACCELERATOR_PREFIX + self.accelerator_type] = 0.001
         return {kind: float(amount) for kind, amount in amounts.items() if amount > 0}
 
+    def _check_storage(self) -> None:
+        path, local = self.storage_path, self.record_path
+        _require(bool(path), "storage_path must not be empty; use 'runs', or s3://bucket/prefix")
+        _require(
+            not path.startswith("file:"),
+            f"storage_path={path!r} must be a plain path, or the URI of an object store; leave "
+            "file:// out",
+        )
+        if not is_uri(path):
+            _require(
+                local is None,
+                f"record_path={local!r} is for a storage_path that is a URI; the record of a run "
+                f"in {path!r} lies there, beside its checkpoints",
+            )
+            return
+        parts = urlsplit(path)
+        user = parts.netloc.rpartition("@")[0]
+        _require(
+            ":" not in user,
+            "storage_path must not hold a password: it is written into spec.json; set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use ~/.aws",
+        )
+        _require(
+            bool(parts.netloc), f"storage_path={path!r} names no bucket; use s3://bucket/prefix"
+        )
+        _require(
+            local is None or (bool(local) and not is_uri(local)),
+            f"record_path={local!r} must be a local folder",
+        )
+
     @property
     def folder(self) -> Path:
-        """The run's folder."""
-        return Path(self.storage_path).expanduser().resolve() / self.name
+        """The run's local folder: its record and, unless `storage_path` is a URI, all of it."""
+        place = (self.record_path or "runs") if is_uri(self.storage_path) else self.storage_path
+        return Path(place).expanduser().resolve() / self.name
 
     def replace(self, **changes: Any) -> ExperimentSpec:
         """Return a checked copy with some fields changed."""
@@ -257,6 +314,10 @@ def _is_count(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
 
 
 def _is_resource(amount: float) -> bool:

@@ -55,6 +55,15 @@ class Searcher(Protocol):
         """
         ...
 
+    def reopen(self, trial_id: str) -> None:
+        """Take back that a trial has failed: it runs again, and what its failure taught is dropped.
+
+        Raises:
+            KeyError: If the trial is unknown.
+            ValueError: If it has not failed.
+        """
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything that `load_state_dict` needs, JSON-ready (floats may be inf or nan)."""
         ...
@@ -116,6 +125,15 @@ class Scheduler(Protocol):
         Raises:
             KeyError: If the trial is unknown.
             ValueError: If the status is not final.
+        """
+        ...
+
+    def reopen(self, trial_id: str) -> None:
+        """Take back that a trial has failed: it runs again. Its entries stay in the rungs.
+
+        Raises:
+            KeyError: If the trial is unknown.
+            ValueError: If it has not failed, or was told to stop (a failed report is final).
         """
         ...
 

@@ -120,6 +120,12 @@ class Recorder:
         self.searcher.finish(trial_id, status)
         self.record("finished", trial=trial_id, status=status.value)
 
+    def reopen(self, trial_id: str) -> None:
+        """A failed trial is to be tried again."""
+        self.scheduler.reopen(trial_id)
+        self.searcher.reopen(trial_id)
+        self.record("retried", trial=trial_id)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the states of both; the log makes this unnecessary for resuming a run."""
         return {
@@ -178,6 +184,9 @@ class Recorder:
                 )
         elif kind == "resumed":
             self.scheduler.resume(event["trial"])
+        elif kind == "retried":
+            self.scheduler.reopen(event["trial"])
+            self.searcher.reopen(event["trial"])
         elif kind == "finished":
             status = TrialStatus(event["status"])
             self.scheduler.finish(event["trial"], status)

@@ -10,8 +10,11 @@ and `time` (seconds since the epoch). The kinds, and the keys beside these two:
     reported      trial, resource, value, metrics, decision; with the first one after a start,
                   metrics name the worker (hostname, node_ip, pid)
     resumed       trial                                 a paused trial was promoted
-    saved         trial, resource, checkpoint           path relative to the run's folder
-    errored       trial, error, will_retry              an exception, with its traceback
+    saved         trial, resource, checkpoint, bytes    path relative to the run's place
+    errored       trial, fault, error, will_retry, checkpoint
+                                                        what went wrong, with the traceback; the
+                                                        checkpoint that could not be read
+    retried       trial                                 a failed trial is tried again on a resume
     finished      trial, status
     run_ended     reason
 
@@ -20,12 +23,13 @@ Start with `RunLog` (writing) and `read_events`.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -85,7 +89,13 @@ class RunLog:
     """Appends events to a run's log; each one is flushed before `write` returns.
 
     A context manager. The file is synced to disk at least once a second while events come in, and
-    when it is closed. While it is open it is locked: a run has one driver.
+    when it is closed. While it is open it is locked: a run has one driver. The lock goes with the
+    process, so a driver that was killed leaves none behind.
+
+    Attributes:
+        on_full: Called with the number of bytes that did not fit when the disk is full; it returns
+            when it is worth another try, or raises. None: `write` raises. Either way no part of the
+            event is left in the file.
 
     Raises:
         RunBusyError: If another process has it open.
@@ -94,8 +104,9 @@ class RunLog:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOG_FILE
+        self.on_full: Callable[[int], None] | None = None
         try:
-            self._file = self.path.open("a", encoding="utf-8")
+            self._file = self.path.open("ab", buffering=0)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _drop_torn_line(self.path)
         except BlockingIOError as error:
@@ -105,16 +116,35 @@ class RunLog:
             ) from error
         except OSError as error:
             raise StorageError(f"cannot write {self.path}: {error.strerror or error}") from error
+        self._size = self.path.stat().st_size
         self._synced = time.monotonic()
 
     def write(self, event: str, **fields: Any) -> dict[str, Any]:
         """Append one event and return it as it was written."""
         record = {"event": event, "time": round(time.time(), 3), **plain(fields)}
-        self._file.write(dumps(record) + "\n")
-        self._file.flush()
+        line = (dumps(record) + "\n").encode()
+        while not self._append(line):
+            if self.on_full is None:
+                raise StorageError(f"cannot write {self.path}: the disk is full; make room")
+            self.on_full(len(line))
         if time.monotonic() - self._synced > 1.0:
             self.sync()
         return record
+
+    def _append(self, line: bytes) -> bool:
+        """Append a line as a whole; False if the disk is full."""
+        written = 0
+        try:
+            while written < len(line):
+                written += self._file.write(line[written:])
+        except OSError as error:
+            if written:
+                os.ftruncate(self._file.fileno(), self._size)
+            if is_disk_full(error):
+                return False
+            raise StorageError(f"cannot write {self.path}: {error.strerror or error}") from error
+        self._size += len(line)
+        return True
 
     def sync(self) -> None:
         """Force what was written onto the disk."""
@@ -137,6 +167,11 @@ class RunLog:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether an error says that there is no room: no space, a quota, a limit on file size."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _writer(folder: Path) -> str:

@@ -12,15 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from raytune_ahu.errors import RecordError, RunExistsError, SpecError, StorageError
 from raytune_ahu.experiment import ExperimentSpec
+from raytune_ahu.faults import Fault
 from raytune_ahu.recorder import Recorder
 from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_events, read_json, write_json
+from raytune_ahu.retention import Retention
 from raytune_ahu.run_state import TrialState
 from raytune_ahu.types import Configuration, TrialStatus, ending
 
@@ -40,7 +42,11 @@ CHANGEABLE = frozenset(
         "max_concurrent",
         "max_failures",
         "checkpoint_frequency",
+        "keep_best",
         "reuse_workers",
+        "retry_oom",
+        "stop_timeout_s",
+        "trial_timeout_s",
         "settings",
     }
 )
@@ -55,8 +61,8 @@ class RestoredTrial:
     configuration: Configuration
     paused: bool
     """Whether it waits at a rung; otherwise it runs on."""
-    checkpoint: Path | None = None
-    """Its newest checkpoint; None: it starts again."""
+    checkpoint: str | None = None
+    """Its newest checkpoint, relative to the run's place; None: it starts again."""
     resource: int = 0
     """Epochs done when the checkpoint was written."""
     checkpoint_index: int = -1
@@ -161,38 +167,68 @@ def spec_changes(spec: ExperimentSpec, recorded: dict[str, Any]) -> dict[str, An
     return changes
 
 
-def unfinished_trials(recorder: Recorder, folder: Path) -> list[RestoredTrial]:
+def forget_missing(recorder: Recorder, existing: Mapping[str, Collection[str]]) -> None:
+    """Take checkpoints out of the state that are recorded and not there any more.
+
+    Args:
+        recorder: The replayed recorder.
+        existing: Trial -> checkpoints that are there, relative to the run's place.
+    """
+    for trial in recorder.state.trials.values():
+        there = existing.get(trial.trial_id, ())
+        for resource in [r for r, path in trial.checkpoints.items() if path not in there]:
+            recorder.state.drop_checkpoint(trial, resource)
+
+
+def unfinished_trials(
+    recorder: Recorder, retention: Retention, checkpoint_frequency: int
+) -> list[RestoredTrial]:
     """Return what the earlier sessions left unfinished, after ending what was decided but not done.
 
-    Paused trials come first: they need no worker, and may be promoted at any time.
+    A trial that was told to stop and whose last checkpoint is to be kept, but was not written any
+    more, runs its last epoch again. Paused trials come first: they need no worker, and may be
+    promoted at any time.
     """
     restored = []
     for trial in list(recorder.state.trials.values()):
         if trial.status.is_final:
             continue
-        if trial.told_to_stop:
+        if trial.told_to_stop and not (
+            retention.is_worth_keeping(trial.trial_id)
+            and 0 < trial.resource - max(trial.checkpoints, default=0) <= checkpoint_frequency
+        ):
             status = ending(trial.value, trial.resource, recorder.max_resource)
             recorder.finish(trial.trial_id, status)
         else:
-            restored.append(_restore_point(trial, folder))
+            restored.append(restore_point(trial))
     return sorted(restored, key=lambda trial: not trial.paused)
 
 
-def _restore_point(trial: TrialState, folder: Path) -> RestoredTrial:
-    existing = {
-        resource: folder / path
-        for resource, path in trial.checkpoints.items()
-        if (folder / path).is_dir()
-    }
-    numbers = [int(path.name.rpartition("_")[2]) for path in existing.values()]
-    resource = max(existing, default=0)
+def reopen_failed(recorder: Recorder, *, retry_oom: bool) -> list[str]:
+    """Reopen the trials that have failed and may fare better; return their names.
+
+    Those that diverged stay failed: they would diverge again. Those that ran out of memory do so
+    unless `retry_oom`.
+    """
+    reopened = []
+    for trial in list(recorder.state.trials.values()):
+        hopeless = trial.told_to_stop or (trial.fault is Fault.OUT_OF_MEMORY and not retry_oom)
+        if trial.status is TrialStatus.FAILED and not hopeless:
+            recorder.reopen(trial.trial_id)
+            reopened.append(trial.trial_id)
+    return reopened
+
+
+def restore_point(trial: TrialState) -> RestoredTrial:
+    """Return where a trial goes on: at its newest checkpoint, or at the beginning."""
+    resource = max(trial.checkpoints, default=0)
     return RestoredTrial(
         trial_id=trial.trial_id,
         configuration=trial.configuration,
         paused=trial.status is TrialStatus.PAUSED and resource == trial.resource,
-        checkpoint=existing.get(resource),
+        checkpoint=trial.checkpoints.get(resource),
         resource=resource,
-        checkpoint_index=max(numbers, default=-1),
+        checkpoint_index=trial.checkpoint_index,
     )
 
 

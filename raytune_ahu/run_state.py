@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from raytune_ahu.faults import Fault
 from raytune_ahu.types import Configuration, Mode, TrialStatus, as_loss
 
 
@@ -33,10 +34,20 @@ class TrialState:
     """Epochs at which `best_value` was seen."""
     epochs_run: int = 0
     """Reports received, repeated ones included: what the trial cost."""
+    failures: int = 0
+    """Faults that count against `max_failures`."""
+    losses: int = 0
+    """Workers it lost since its newest report."""
+    fault: Fault | None = None
+    """What happened to it last, if anything did."""
     seconds: float = 0.0
     """Time its epochs took, as measured in the worker."""
     checkpoints: dict[int, str] = field(default_factory=dict)
-    """Resource -> checkpoint folder, relative to the run's folder."""
+    """Resource -> checkpoint that is kept, relative to the run's place."""
+    checkpoint_index: int = -1
+    """Highest number that a checkpoint of it has had; numbers are not used twice."""
+    sizes: dict[int, int] = field(default_factory=dict)
+    """Resource -> bytes of that checkpoint."""
     told_to_stop: bool = False
     """Whether the scheduler decided to stop it; it is final once that has been done."""
     error: str | None = None
@@ -72,6 +83,13 @@ class RunState:
     """Whether any report contained the metric."""
     ended: str | None = None
     """Reason of the newest `run_ended`; None while the run is going on (or was killed)."""
+    epochs_run: int = 0
+    """Epochs that all trials together have run, repeated ones included."""
+    checkpoint_bytes: int = 0
+    """Bytes of all checkpoints that are kept."""
+    largest_checkpoint: int = 0
+    """Bytes of the largest checkpoint written so far."""
+    _counts: Counter[TrialStatus] = field(default_factory=Counter)
     _last_time: float = 0.0
 
     def apply(self, event: Mapping[str, Any]) -> None:
@@ -89,12 +107,12 @@ class RunState:
 
     def counts(self) -> Counter[TrialStatus]:
         """Number of trials by status."""
-        return Counter(trial.status for trial in list(self.trials.values()))
+        return self._counts.copy()
 
-    @property
-    def epochs_run(self) -> int:
-        """Epochs that all trials together have run."""
-        return sum(trial.epochs_run for trial in list(self.trials.values()))
+    def drop_checkpoint(self, trial: TrialState, resource: int) -> str:
+        """Take a checkpoint out of the state; return where it was."""
+        self.checkpoint_bytes -= trial.sizes.pop(resource)
+        return trial.checkpoints.pop(resource)
 
     @property
     def model_share(self) -> float:
@@ -105,19 +123,23 @@ class RunState:
     def _on_suggested(self, event: Mapping[str, Any]) -> None:
         trial_id = event["trial"]
         self.trials[trial_id] = TrialState(trial_id, event["configuration"], event["origin"])
+        self._counts[TrialStatus.PENDING] += 1
         self.origins[event["origin"].partition("@")[0]] += 1
 
     def _on_started(self, event: Mapping[str, Any]) -> None:
-        self.trials[event["trial"]].status = TrialStatus.RUNNING
+        self._move(self.trials[event["trial"]], TrialStatus.RUNNING)
 
     def _on_reported(self, event: Mapping[str, Any]) -> None:
         trial = self.trials[event["trial"]]
         trial.resource, trial.value = int(event["resource"]), event["value"]
         trial.epochs_run += 1
+        self.epochs_run += 1
+        trial.losses = 0
         trial.reason = event["metrics"].get("failure")
         trial.told_to_stop = event["decision"] == "stop"
         trial.seconds += float(event["metrics"].get("time_this_iter_s") or 0.0)
-        trial.status = TrialStatus.PAUSED if event["decision"] == "pause" else TrialStatus.RUNNING
+        paused = event["decision"] == "pause"
+        self._move(trial, TrialStatus.PAUSED if paused else TrialStatus.RUNNING)
         self.metric_seen = self.metric_seen or trial.value is not None
         loss = as_loss(trial.value, self.mode)
         if math.isinf(loss) or trial.value is None:
@@ -130,21 +152,49 @@ class RunState:
             )
 
     def _on_resumed(self, event: Mapping[str, Any]) -> None:
-        self.trials[event["trial"]].status = TrialStatus.PENDING
+        self._move(self.trials[event["trial"]], TrialStatus.PENDING)
 
     def _on_saved(self, event: Mapping[str, Any]) -> None:
-        trial = self.trials[event["trial"]]
-        trial.checkpoints[int(event["resource"])] = event["checkpoint"]
+        trial, resource = self.trials[event["trial"]], int(event["resource"])
+        if resource in trial.checkpoints:
+            self.drop_checkpoint(trial, resource)
+        trial.checkpoints[resource] = event["checkpoint"]
+        trial.checkpoint_index = max(trial.checkpoint_index, _number(event["checkpoint"]))
+        trial.sizes[resource] = int(event.get("bytes", 0))
+        self.checkpoint_bytes += trial.sizes[resource]
+        self.largest_checkpoint = max(self.largest_checkpoint, trial.sizes[resource])
 
     def _on_errored(self, event: Mapping[str, Any]) -> None:
         trial = self.trials[event["trial"]]
         trial.error = event["error"]
+        trial.fault = Fault(event.get("fault", "exception"))
+        trial.failures += trial.fault.is_failure
+        trial.losses += trial.fault.is_loss
+        unreadable = event.get("checkpoint")
+        for resource in [r for r, path in trial.checkpoints.items() if path == unreadable]:
+            self.drop_checkpoint(trial, resource)
         if event["will_retry"]:
-            trial.status = TrialStatus.PENDING
+            self._move(trial, TrialStatus.PENDING)
+
+    def _on_retried(self, event: Mapping[str, Any]) -> None:
+        trial = self.trials[event["trial"]]
+        trial.failures = trial.losses = 0
+        self._move(trial, TrialStatus.PENDING)
 
     def _on_finished(self, event: Mapping[str, Any]) -> None:
-        trial = self.trials[event["trial"]]
-        trial.status = TrialStatus(event["status"])
+        self._move(self.trials[event["trial"]], TrialStatus(event["status"]))
 
     def _on_run_ended(self, event: Mapping[str, Any]) -> None:
         self.ended = event["reason"]
+
+    def _move(self, trial: TrialState, status: TrialStatus) -> None:
+        if trial.status is not status:
+            self._counts[trial.status] -= 1
+            self._counts[status] += 1
+            trial.status = status
+
+
+def _number(checkpoint: str) -> int:
+    """Number of a checkpoint folder such as `trial_00003/checkpoint_000012`."""
+    digits = checkpoint.rpartition("_")[2]
+    return int(digits) if digits.isdigit() else -1

@@ -48,7 +48,9 @@ class CheckpointStorage:
         name: Name of the run.
 
     Attributes:
+        storage_path: The URI as given, or the absolute path of the folder.
         filesystem: pyarrow's filesystem.
+        base: Path of the folder, bucket or prefix within it that holds the runs.
         root: Path of the run within it.
         uri: The run's place, to show; without a password.
 
@@ -59,13 +61,15 @@ class CheckpointStorage:
     def __init__(self, storage_path: str, name: str) -> None:
         if is_uri(storage_path):
             self.filesystem, base = _open(storage_path)
+            self.storage_path = storage_path
             self.uri = _within(storage_path, name)
         else:
             self.filesystem = fs.LocalFileSystem()
             base = Path(storage_path).expanduser().resolve().as_posix()
+            self.storage_path = base
             self.uri = f"{base.rstrip('/')}/{name}"
-        self._base = base.rstrip("/")
-        self.root = f"{self._base}/{name}"
+        self.base = base.rstrip("/")
+        self.root = f"{self.base}/{name}"
 
     @property
     def is_remote(self) -> bool:
@@ -169,11 +173,11 @@ class CheckpointStorage:
         Raises:
             StorageError: If that fails; with the path, the cause and what to do.
         """
-        path = f"{self._base}/.raytune_ahu_{uuid.uuid4().hex}"
+        path = f"{self.base}/.raytune_ahu_{uuid.uuid4().hex}"
 
         def write_and_remove() -> None:
             if not self.is_remote:
-                Path(self._base).mkdir(parents=True, exist_ok=True)
+                Path(self.base).mkdir(parents=True, exist_ok=True)
             self.write_bytes(path, b"can be deleted")
             try:
                 if self.read_bytes(path) != b"can be deleted":

@@ -180,6 +180,22 @@ class RungScheduler(ABC):
             self._unpause(trial_id, trial)
             trial.status = status
 
+    def reopen(self, trial_id: str) -> None:
+        """Take back that a trial has failed: it runs again. Its entries stay in the rungs.
+
+        Raises:
+            KeyError: If the trial is unknown.
+            ValueError: If it has not failed, or was told to stop (a failed report is final).
+        """
+        trial = self._trial(trial_id)
+        if trial.status is not TrialStatus.FAILED or trial.told_to_stop:
+            told = ", told to stop" if trial.told_to_stop else ""
+            raise ValueError(
+                f"trial {trial_id!r} is {trial.status.value}{told}; reopen takes a failed trial "
+                "that the scheduler has not stopped"
+            )
+        trial.status = TrialStatus.RUNNING
+
     def rungs(self) -> list[RungSummary]:
         """Describe all rungs, bracket by bracket, level ascending."""
         return [

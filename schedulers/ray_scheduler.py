@@ -61,6 +61,12 @@ class RayScheduler(TrialScheduler):
         self.slots = slots
         self.fatal_error: MetricError | None = None
         self.metric_seen = False
+        self.on_hold: Callable[[], bool] = lambda: False
+        """Whether nothing may be started or promoted now."""
+        self.is_draining: Callable[[], bool] = lambda: False
+        """Whether trials that would go on are to save and give up their workers."""
+        self.controller: Any = None
+        """Ray's controller, once a trial was added."""
         self._metric = metric
         self._trials: dict[str, Trial] = {}
         self._ending: dict[str, TrialStatus] = {}
@@ -84,6 +90,7 @@ class RayScheduler(TrialScheduler):
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """A new trial, a restored one, or one that is tried again after an error."""
+        self.controller = _raw(tune_controller)
         if trial.trial_id not in self._trials:
             self.scheduler.add(trial.trial_id)
         self._trials[trial.trial_id] = trial
@@ -99,6 +106,8 @@ class RayScheduler(TrialScheduler):
             self._ending[trial.trial_id] = ending(
                 report.value, report.resource, self.scheduler.max_resource
             )
+        if decision is Decision.CONTINUE and self.is_draining():
+            decision = Decision.PAUSE  # for Ray only: on a resume the trial goes on
         return str(_RAY_DECISION[decision])
 
     def on_trial_complete(
@@ -118,8 +127,17 @@ class RayScheduler(TrialScheduler):
         self._finish(trial.trial_id, TrialStatus.STOPPED)
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
-        """An exception. Ray tries again if the trial's status is ERROR here, else it gives up."""
-        if trial.status != Trial.ERROR:
+        """An exception. Ray tries again if the trial's status is ERROR here, else it gives up.
+
+        A `RunTrial` may be tried again although Ray gives it up; what Ray still meant to do with it
+        must not befall the object that carries on.
+        """
+        if getattr(trial, "will_retry", False):
+            trial.temporary_state.saving_to = None
+            self.controller._cached_trial_decisions.pop(trial.trial_id, None)
+            self.controller._queued_trial_decisions.pop(trial.trial_id, None)
+            self._ending.pop(trial.trial_id, None)
+        elif trial.status != Trial.ERROR:
             self._finish(trial.trial_id, TrialStatus.FAILED)
 
     def _finish(self, trial_id: str, status: TrialStatus) -> None:
@@ -170,30 +188,47 @@ class RayScheduler(TrialScheduler):
     # --- free workers ---------------------------------------------------------------------------
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
-        """A waiting trial first, then the paused trial that the scheduler promotes.
+        """The paused trial that the scheduler promotes, if a worker is free for it.
 
-        Ray calls this in every step. When no trial runs, no new one will come and none can be
-        promoted, the trials that are left paused are stopped here.
+        Ray calls this in every step, and looks after waiting trials itself. One of these must not
+        be answered here: Ray would give it the next worker that becomes free and take back the one
+        that is being started for it, for ever when epochs are shorter than the start of a worker.
+
+        When no trial runs or waits, no new one will come and none can be promoted, the trials that
+        are left paused are stopped here.
         """
-        live = [t for t in tune_controller.get_live_trials() if not t.is_finished()]
-        waiting = [trial for trial in live if trial.status == Trial.PENDING]
-        if waiting:
-            return min(waiting, key=lambda trial: str(trial.trial_id))
-        running = sum(trial.status == Trial.RUNNING for trial in live)
+        controller = _raw(tune_controller)
+        if self.on_hold():
+            return None
+        self.controller = controller
         promoted = self.scheduler.next_trial()
         if promoted is not None:
             trial = self._trials.get(promoted)
             # Its checkpoint is still being written, or it has not been handed to Ray again yet.
             if trial is None or trial.status != Trial.PAUSED:
                 return None
-            if self.slots is not None and running >= self.slots():
+            if self.slots is not None and self.at_work() >= self.slots():
                 return None
             self.scheduler.resume(promoted)
             return trial
-        if running == 0 and _search_is_over(tune_controller.search_alg):
-            for trial in live:
-                tune_controller.stop_trial(trial)
+        if (
+            self.at_work() == 0
+            and controller._paused_trials
+            and _search_is_over(controller.search_alg)
+        ):
+            for trial in list(controller._paused_trials):
+                controller.stop_trial(trial)
         return None
+
+    def at_work(self) -> int:
+        """How many trials have a worker or wait for one."""
+        if self.controller is None:
+            return 0
+        return len(self.controller._running_trials) + len(self.controller._pending_trials)
+
+    def running(self) -> list[Trial]:
+        """Trials that a worker trains or saves now."""
+        return [] if self.controller is None else list(self.controller._running_trials)
 
     # --- state ----------------------------------------------------------------------------------
 
@@ -216,3 +251,8 @@ class RayScheduler(TrialScheduler):
 def _search_is_over(search_alg: Any) -> bool:
     exhausted = getattr(search_alg, "exhausted", None)
     return bool(search_alg.is_finished() if exhausted is None else exhausted)
+
+
+def _raw(controller: Any) -> Any:
+    """Ray's controller itself: schedulers get it wrapped, with its trials' sets hidden."""
+    return getattr(controller, "_tune_controller", controller)

@@ -68,6 +68,9 @@ class TorchTrainable(Trainable):
     default_max_epochs: ClassVar[int] = 9
     """Epochs of a full training, unless the settings say otherwise."""
 
+    verifies_checkpoints: ClassVar[bool] = True
+    """Tells the runner that checkpoints carry their own checksum (`trainables.checkpoint`)."""
+
     max_epochs: int
     """Epochs of a full training of this trial: what a schedule over the whole of it spans."""
 
@@ -131,8 +134,7 @@ class TorchTrainable(Trainable):
         """Build the next trial of a worker that has served another one.
 
         The model of the trial before is let go of first, so that two never share the memory. An
-        error is raised by the next call (`step` or `load_checkpoint`): Ray retries a trial only for
-        errors in these.
+        error is raised by the next `step`: Ray hands on only errors in calls of a running trial.
         """
         self.cleanup()
         self._build_error = None
@@ -144,7 +146,8 @@ class TorchTrainable(Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train one epoch and report it (see the class)."""
-        self._raise_build_error()
+        if self._build_error is not None:
+            raise self._build_error
         started = time.perf_counter()
         self._epoch += 1
         train_loss = math.nan
@@ -196,7 +199,8 @@ class TorchTrainable(Trainable):
         Raises:
             CheckpointError: If it is damaged or absent, or of another trainable or configuration.
         """
-        self._raise_build_error()
+        if self._build_error is not None:
+            return  # `step` raises it: it is not the checkpoint's fault
         state = read_checkpoint(Path(checkpoint))
         for key, here in (
             ("trainable", type(self).__name__),
@@ -256,10 +260,6 @@ class TorchTrainable(Trainable):
         return metrics
 
     # Inside.
-
-    def _raise_build_error(self) -> None:
-        if self._build_error is not None:
-            raise self._build_error
 
     def _start(self, config: dict[str, Any]) -> None:
         settings = dict(config.get("settings") or {})

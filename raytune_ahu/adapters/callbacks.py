@@ -2,48 +2,55 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 from ray.tune.result import TRAINING_ITERATION
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
-
 if TYPE_CHECKING:
     from ray.tune import Checkpoint
     from ray.tune.experiment import Trial
 
+    from raytune_ahu.adapters.supervisor import Supervisor
     from raytune_ahu.recorder import Recorder
 
 
 class RecorderCallback(Callback):
-    """Records what neither searcher nor scheduler sees: starts, checkpoints, exceptions.
+    """Records what neither searcher nor scheduler sees: starts and checkpoints.
 
     Args:
         recorder: The recorder of the run.
-        folder: The run's folder; checkpoints are recorded relative to it.
+        supervisor: Hears of every trial, and has superfluous checkpoints deleted.
         on_step: Called at the end of every step of Ray's controller (about ten times a second).
     """
 
-    def __init__(self, recorder: Recorder, folder: Path, on_step: Callable[[], None]) -> None:
+    def __init__(
+        self, recorder: Recorder, supervisor: Supervisor, on_step: Callable[[], None]
+    ) -> None:
         self._recorder = recorder
-        self._folder = folder
+        self._supervisor = supervisor
         self._on_step = on_step
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Refresh the live view."""
+        """Look for what hangs, and refresh the live view."""
+        self._supervisor.on_step()
         self._on_step()
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Record that a worker takes up a trial, and from which epoch."""
+        self._supervisor.hear_of(trial)
         checkpoint = trial.latest_checkpoint_result
         resource = int(checkpoint.metrics.get(TRAINING_ITERATION, 0)) if checkpoint else 0
         self._recorder.record("started", trial=trial.trial_id, resource=resource)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """The report is recorded already; this is a sign of life."""
+        self._supervisor.hear_of(trial)
 
     def on_checkpoint(
         self,
@@ -53,38 +60,25 @@ class RecorderCallback(Callback):
         checkpoint: Checkpoint,
         **info: Any,
     ) -> None:
-        """Record a checkpoint that is whole. Ray deletes the one before it after this call."""
-        path = Path(checkpoint.path)
-        inside = path.is_relative_to(self._folder)
-        self._recorder.record(
-            "saved",
-            trial=trial.trial_id,
-            resource=int(trial.last_result[TRAINING_ITERATION]),
-            checkpoint=str(path.relative_to(self._folder) if inside else path),
-        )
+        """Record a checkpoint that is whole; older ones may go now."""
+        self._supervisor.hear_of(trial)
+        found = self._supervisor.find(checkpoint.path, trial)
+        if found is not None:
+            path, size = found
+            resource = int(trial.last_result[TRAINING_ITERATION])
+            self._recorder.record(
+                "saved", trial=trial.trial_id, resource=resource, checkpoint=path, bytes=size
+            )
+            self._supervisor.release(trial.trial_id)
 
-    def on_trial_recover(
+    def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Record an exception after which the trial is tried again."""
-        self._record_error(trial, will_retry=True)
+        """A trial has ended; most end without a checkpoint."""
+        self._supervisor.release(trial.trial_id)
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Record an exception that ends the trial."""
-        self._record_error(trial, will_retry=False)
-
-    def _record_error(self, trial: Trial, *, will_retry: bool) -> None:
-        self._recorder.record(
-            "errored", trial=trial.trial_id, error=_newest_error(trial), will_retry=will_retry
-        )
-
-
-def _newest_error(trial: Trial) -> str:
-    """Read the newest traceback from the file in which Ray collects a trial's failures."""
-    if trial.error_file is None or not Path(trial.error_file).exists():
-        return "no traceback was kept"
-    text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
-    _, _, newest = text.rpartition("Failure # ")
-    return _ANSI.sub("", newest.partition("\n")[2]).strip()
+        """A trial has failed (what happened is recorded), or will be tried again."""
+        self._supervisor.release(trial.trial_id)

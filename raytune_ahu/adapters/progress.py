@@ -8,7 +8,9 @@ the recorder. Start with `make_progress`.
 from __future__ import annotations
 
 import math
+import re
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -31,6 +33,7 @@ _SHOWN_STATUSES = (
     TrialStatus.FAILED,
 )
 _MAX_RUNNING_SHOWN = 6
+_DIGITS = re.compile(r"\d+")
 
 
 def format_seconds(seconds: float) -> str:
@@ -46,6 +49,15 @@ def format_configuration(configuration: Configuration) -> str:
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in flatten(configuration).items()
     )
+
+
+def format_bytes(size: float) -> str:
+    """Format a number of bytes: 12 kB, 345 MB, 6.7 GB."""
+    for unit, power in (("GB", 3), ("MB", 2)):
+        if size >= 1000**power:
+            amount = size / 1000**power
+            return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:.0f} {unit}"
+    return f"{size / 1000:.0f} kB"
 
 
 def format_value(value: float | None) -> str:
@@ -69,18 +81,33 @@ class Progress(Protocol):
         ...
 
 
-def make_progress(recorder: Recorder, spec: ExperimentSpec, console: Console) -> Progress:
-    """Make the view that suits the console: live on a terminal, plain lines elsewhere."""
-    view = _View(recorder, spec)
+def make_progress(
+    recorder: Recorder,
+    spec: ExperimentSpec,
+    console: Console,
+    notices: Callable[[], list[str]] = list,
+) -> Progress:
+    """Make the view that suits the console: live on a terminal, plain lines elsewhere.
+
+    Args:
+        recorder: The recorder of the run.
+        spec: The experiment.
+        console: Where to show it.
+        notices: Returns what else the user should know now: what is waited for, and why.
+    """
+    view = _View(recorder, spec, notices)
     return LiveProgress(view, console) if console.is_terminal else PlainProgress(view, console)
 
 
 class _View:
     """Reads the recorder; renders nothing by itself."""
 
-    def __init__(self, recorder: Recorder, spec: ExperimentSpec) -> None:
+    def __init__(
+        self, recorder: Recorder, spec: ExperimentSpec, notices: Callable[[], list[str]]
+    ) -> None:
         self.recorder = recorder
         self.spec = spec
+        self.notices = notices
         self._before_s = recorder.state.seconds
         self._started = time.monotonic()
 
@@ -99,7 +126,9 @@ class _View:
         state, spec = self.recorder.state, self.spec
         left = "" if spec.time_budget_s is None else f" of {format_seconds(spec.time_budget_s)}"
         share = "" if math.isnan(state.model_share) else f" · {state.model_share:.0%} model-based"
-        return f"{format_seconds(self.seconds)}{left} · {state.epochs_run} epochs{share}"
+        kept = state.checkpoint_bytes
+        disk = f" · checkpoints {format_bytes(kept)}" if kept else ""
+        return f"{format_seconds(self.seconds)}{left} · {state.epochs_run} epochs{share}{disk}"
 
     def incumbent_line(self, incumbent: Incumbent) -> str:
         return (
@@ -154,6 +183,7 @@ class LiveProgress:
         if state.incumbent is not None:
             parts.append(Text(view.incumbent_line(state.incumbent), style="bold green"))
             parts.append(Text(format_configuration(state.incumbent.configuration), style="green"))
+        parts += [Text(notice, style="yellow") for notice in view.notices()]
         title = f"{spec.name}: {spec.search} + {spec.scheduler}"
         return Panel(Group(*parts), title=title, title_align="left")
 
@@ -180,6 +210,7 @@ class PlainProgress:
         self._console = console
         self._printed_at = time.monotonic()
         self._incumbent: Incumbent | None = None
+        self._noticed: set[str] = set()
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -193,6 +224,17 @@ class PlainProgress:
         if incumbent is not None and incumbent != self._incumbent:
             self._incumbent = incumbent
             self._print(f"[{format_seconds(self._view.seconds)}] ", incumbent)
+        notices = self._view.notices()
+        # The same notice with other figures is not news.
+        kinds = {_DIGITS.sub("", notice): notice for notice in notices}
+        for kind in kinds.keys() - self._noticed:
+            self._console.print(
+                f"[{format_seconds(self._view.seconds)}] {kinds[kind]}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+        self._noticed = set(kinds)
         if time.monotonic() - self._printed_at > self.INTERVAL_S:
             self._print_status()
 

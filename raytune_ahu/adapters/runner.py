@@ -11,34 +11,46 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import ray
 from ray import tune
 from ray.tune import CheckpointConfig, Trainable
 from rich.console import Console
 
 from raytune_ahu.adapters.callbacks import RecorderCallback
-from raytune_ahu.adapters.progress import make_progress
+from raytune_ahu.adapters.progress import Progress, make_progress
 from raytune_ahu.adapters.search import SETTINGS_KEY, RaySearch
+from raytune_ahu.adapters.shared_storage import check_shared
 from raytune_ahu.adapters.slots import Slots
+from raytune_ahu.adapters.supervisor import Supervisor
 from raytune_ahu.adapters.surroundings import RunStopper, interruptible, quiet_ray
-from raytune_ahu.errors import MetricError, SpecError
+from raytune_ahu.adapters.verified import with_manifests
+from raytune_ahu.errors import MetricError, SpecError, StorageError
 from raytune_ahu.experiment import ExperimentSpec
+from raytune_ahu.mirror import RecordMirror, mirror_for
 from raytune_ahu.protocols import Scheduler
 from raytune_ahu.recorder import Recorder
 from raytune_ahu.records import RunLog, read_events
+from raytune_ahu.retention import Retention
 from raytune_ahu.run_folder import (
+    RestoredTrial,
     check_old_run,
+    forget_missing,
     make_folder,
+    reopen_failed,
+    restore_point,
     unfinished_trials,
     update_spec,
     versions,
 )
 from raytune_ahu.run_state import RunState
 from raytune_ahu.search import searcher_for
+from raytune_ahu.storage import CheckpointStorage
 
 
 class SchedulerAdapter(Protocol):
@@ -48,6 +60,17 @@ class SchedulerAdapter(Protocol):
     slots: Callable[[], int] | None
     metric_seen: bool
     fatal_error: MetricError | None
+    on_hold: Callable[[], bool]
+    is_draining: Callable[[], bool]
+    controller: Any
+
+    def at_work(self) -> int:
+        """How many trials have a worker or wait for one."""
+        ...
+
+    def running(self) -> list[Any]:
+        """Trials that a worker trains or saves now."""
+        ...
 
     def set_search_properties(self, metric: str | None, mode: str | None) -> bool:
         """Tell it which metric to read."""
@@ -73,6 +96,7 @@ def run(
     trainable: type[Trainable],
     scheduler: SchedulerAdapter,
     resume: bool = False,
+    retry_failed: bool = False,
     verbose: bool = False,
     console: Console | None = None,
 ) -> RunResult:
@@ -83,6 +107,7 @@ def run(
         trainable: A class of `ray.tune.Trainable`; `step` is one epoch.
         scheduler: A fresh `RayScheduler` around the scheduler that the specification names.
         resume: Whether to go on with the run recorded in `spec.folder`.
+        retry_failed: Whether trials of it that failed are tried again (not those that diverged).
         verbose: Whether Ray's own output is shown instead of the live view.
         console: Where to show the live view; None: standard output.
 
@@ -94,19 +119,29 @@ def run(
         RunNotFoundError: If there is no run to resume.
         RunBusyError: If another process is driving it.
         RecordError: If its log is damaged.
-        StorageError: If the run's folder cannot be written.
+        StorageError: If the run's folder or the checkpoints' storage cannot be written, or not all
+            nodes of the cluster see it.
         MetricError: If the trainable does not report the metric.
     """
     _check(spec, scheduler.scheduler)
     slots = Slots(spec.resources, spec.max_concurrent)
     slots.check()
+    storage = CheckpointStorage(spec.storage_path, spec.name)
+    storage.check_writable()
+    check_shared(storage, ray.nodes())
     pure = scheduler.scheduler
     recorder = Recorder(searcher_for(spec, pure.rung_levels), pure, mode=spec.mode)
-    if resume:
-        check_old_run(spec)
-    else:
-        make_folder(spec)
-    with RunLog(spec.folder) as log:
+    with contextlib.ExitStack() as stack:
+        mirror = mirror_for(spec.folder, storage)
+        mirror.claim(resume=resume)
+        stack.callback(mirror.close)
+        if resume:
+            check_old_run(spec)
+        else:
+            make_folder(spec)
+        log = stack.enter_context(RunLog(spec.folder))
+        mirror.sync = log.sync
+        stack.callback(mirror.close)  # before the log is closed
         recorder.replay(read_events(spec.folder))
         changes = update_spec(spec) if resume else {}
         recorder.attach(log)
@@ -119,10 +154,12 @@ def run(
             versions=versions(),
             changes=changes,
         )
+        if retry_failed:
+            reopen_failed(recorder, retry_oom=spec.retry_oom)
+        session = _Session(spec, recorder, scheduler, storage, mirror, slots)
+        log.on_full = session.wait_for_room
         try:
-            ended = _drive(
-                spec, trainable, scheduler, recorder, slots, verbose, console or Console()
-            )
+            ended = session.drive(trainable, verbose, console or Console())
         except BaseException as error:
             recorder.record("run_ended", reason=f"{type(error).__name__}: {error}")
             raise
@@ -143,65 +180,150 @@ def _check(spec: ExperimentSpec, scheduler: Scheduler) -> None:
         )
 
 
-def _drive(
-    spec: ExperimentSpec,
-    trainable: type[Trainable],
-    scheduler: SchedulerAdapter,
-    recorder: Recorder,
-    slots: Slots,
-    verbose: bool,
-    console: Console,
-) -> str:
-    """Call `tune.run` and return why it ended."""
-    restored = unfinished_trials(recorder, spec.folder)
-    limit = spec.num_samples
-    if not restored and limit is not None and len(recorder.state.trials) >= limit:
-        return "finished"
-    scheduler.scheduler = recorder
-    scheduler.slots = slots
-    scheduler.metric_seen = recorder.state.metric_seen
-    scheduler.set_search_properties(spec.metric, spec.mode)
-    search = RaySearch(
-        recorder,
-        metric=spec.metric,
-        num_samples=spec.num_samples,
-        slots=slots,
-        worker_is_taken=lambda: recorder.next_trial() is not None,
-        settings=spec.settings,
-        restored=restored,
-        first_index=len(recorder.state.trials),
-        max_failures=spec.max_failures,
-        checkpoint_frequency=spec.checkpoint_frequency,
-    )
-    stopper = RunStopper(spec.time_budget_s, recorder.state.seconds)
-    progress = make_progress(recorder, spec, console)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(quiet_ray(verbose, slots()))
-        stack.enter_context(interruptible(stopper))
-        if not verbose:
-            stack.enter_context(progress)
-        try:
-            tune.run(
-                trainable,
-                name=spec.name,
-                storage_path=str(spec.folder.parent),
-                search_alg=search,
-                scheduler=scheduler,
-                stop=stopper,
-                resources_per_trial=tune.PlacementGroupFactory([spec.resources]),
-                checkpoint_config=CheckpointConfig(),
-                reuse_actors=spec.reuse_workers and _can_be_reused(trainable),
-                raise_on_failed_trial=False,
-                callbacks=[RecorderCallback(recorder, spec.folder, progress.refresh)],
-                verbose=2 if verbose else 0,
+class _Session:
+    """One call of `tune.run` and everything around it.
+
+    Args:
+        spec: The experiment.
+        recorder: The recorder, with what earlier sessions did.
+        scheduler: The adapter of the scheduler.
+        storage: Where the checkpoints lie.
+        mirror: Deletes checkpoints once the record is safe.
+        slots: Trials that may run at once.
+    """
+
+    def __init__(
+        self,
+        spec: ExperimentSpec,
+        recorder: Recorder,
+        scheduler: SchedulerAdapter,
+        storage: CheckpointStorage,
+        mirror: RecordMirror,
+        slots: Slots,
+    ) -> None:
+        self._spec, self._recorder, self._scheduler = spec, recorder, scheduler
+        self._storage, self._mirror, self._slots = storage, mirror, slots
+        self._retention = Retention(recorder.state, spec.keep_best)
+        self._stopper = RunStopper(
+            spec.time_budget_s,
+            recorder.state.seconds,
+            stop_timeout_s=spec.stop_timeout_s,
+            running=scheduler.running,
+        )
+        self._supervisor = Supervisor(
+            spec, recorder, storage, mirror, self._retention, self._stopper, self._workers
+        )
+        self._progress: Progress | None = None
+
+    def drive(self, trainable: type[Trainable], verbose: bool, console: Console) -> str:
+        """Call `tune.run` and return why it ended."""
+        spec, recorder, scheduler = self._spec, self._recorder, self._scheduler
+        restored = self._take_up()
+        limit = spec.num_samples
+        if not restored and limit is not None and len(recorder.state.trials) >= limit:
+            return "finished"
+        scheduler.scheduler = recorder
+        scheduler.slots = self._slots
+        scheduler.metric_seen = recorder.state.metric_seen
+        scheduler.on_hold = self._is_held
+        scheduler.is_draining = lambda: self._stopper.interrupted
+        scheduler.set_search_properties(spec.metric, spec.mode)
+        search = RaySearch(
+            recorder,
+            metric=spec.metric,
+            num_samples=spec.num_samples,
+            slots=self._slots,
+            worker_is_taken=lambda: recorder.next_trial() is not None,
+            settings=spec.settings,
+            restored=restored,
+            first_index=len(recorder.state.trials),
+            checkpoint_frequency=spec.checkpoint_frequency,
+            care=self._supervisor,
+            restore_point=lambda trial_id: restore_point(recorder.state.trials[trial_id]),
+            storage=self._storage,
+            on_hold=self._is_held,
+            is_over=self._stopper.stop_all,
+            at_work=scheduler.at_work,
+        )
+        self._progress = make_progress(recorder, spec, console, self._notices)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(quiet_ray(verbose, self._slots()))
+            stack.enter_context(interruptible(self._stopper))
+            if not verbose:
+                stack.enter_context(self._progress)
+            try:
+                tune.run(
+                    with_manifests(trainable),
+                    name=spec.name,
+                    storage_path=spec.storage_path,
+                    search_alg=search,
+                    scheduler=scheduler,
+                    stop=self._stopper,
+                    resources_per_trial=tune.PlacementGroupFactory([spec.resources]),
+                    checkpoint_config=CheckpointConfig(),
+                    reuse_actors=spec.reuse_workers and _can_be_reused(trainable),
+                    raise_on_failed_trial=False,
+                    callbacks=[
+                        RecorderCallback(recorder, self._supervisor, self._progress.refresh)
+                    ],
+                    verbose=2 if verbose else 0,
+                )
+            except tune.TuneError:
+                if scheduler.fatal_error is None:
+                    raise
+        # Ray turns what an adapter raises into text, or swallows it.
+        error = scheduler.fatal_error or self._stopper.error
+        if error is not None:
+            raise error from None
+        return self._stopper.reason
+
+    def wait_for_room(self, needed: int) -> None:
+        """Wait until the log can be written again: it did not fit onto the disk.
+
+        Raises:
+            StorageError: If the run is to end before there is room.
+        """
+        self._supervisor.space.note_full()
+        if self._progress is not None:
+            self._progress.refresh()
+        if self._stopper.interrupted:
+            raise StorageError(
+                f"the disk of {self._spec.folder} is full: {needed} bytes of the log did not fit; "
+                "make room, then --resume"
             )
-        except tune.TuneError:
-            if scheduler.fatal_error is None:
-                raise
-    # Ray turns what an adapter raises into text, or swallows it.
-    if scheduler.fatal_error is not None:
-        raise scheduler.fatal_error from None
-    return stopper.reason
+        time.sleep(1.0)
+
+    def _take_up(self) -> list[RestoredTrial]:
+        """Bring state, disk and retention into line, and return what is left to be run."""
+        existing = self._storage.checkpoints()
+        forget_missing(self._recorder, existing)
+        restored = unfinished_trials(
+            self._recorder, self._retention, self._spec.checkpoint_frequency
+        )
+        self._retention.release_all()
+        kept = {
+            path
+            for trial in self._recorder.state.trials.values()
+            for path in trial.checkpoints.values()
+        }
+        for path in sorted(set().union(*existing.values()) - kept):
+            self._mirror.delete_later(path)
+        return restored
+
+    def _is_held(self) -> bool:
+        """Whether nothing may start now."""
+        held = self._stopper.interrupted or self._supervisor.space.blocked() is not None
+        if held and self._progress is not None:
+            self._progress.refresh()
+        return held
+
+    def _workers(self) -> Any:
+        return self._scheduler.controller
+
+    def _notices(self) -> list[str]:
+        """What the live view says besides: what is waited for, and why."""
+        notices = [self._stopper.notice(), *self._supervisor.problems()]
+        return [text for text in notices if text]
 
 
 def _can_be_reused(trainable: type[Trainable]) -> bool:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint, CheckpointConfig
 from ray.tune.experiment import Trial
+from ray.tune.registry import get_trainable_cls
 from ray.tune.result import TRAINING_ITERATION
 from ray.tune.search import SearchAlgorithm
 
+from raytune_ahu.adapters.trial import RunTrial, TrialCare
 from raytune_ahu.space.nested import flatten
 from raytune_ahu.types import Configuration, Report, TrialStatus
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from raytune_ahu.protocols import Searcher
     from raytune_ahu.run_folder import RestoredTrial
+    from raytune_ahu.storage import CheckpointStorage
 
 SETTINGS_KEY = "settings"
 """Key of a trial's config under which the trainable finds the fixed settings."""
@@ -44,8 +47,14 @@ class RaySearch(SearchAlgorithm):
         settings: Fixed values for the trainable (config key `settings`).
         restored: Trials that an earlier session left unfinished; they come first.
         first_index: Number of the first new trial.
-        max_failures: How often a trial is tried again after an exception.
         checkpoint_frequency: Epochs between two checkpoints; 0: only when paused.
+        care: Looks after the trials; None: nobody does, and a failure is final.
+        restore_point: Tells where a trial that is tried again goes on.
+        storage: Where the checkpoints lie; needed where trials are restored.
+        on_hold: Asked before anything starts: whether nothing may start now. Asked again and again
+            while nothing else is going on, so it may keep a display alive.
+        is_over: Whether the run is to end although it is held.
+        at_work: Counts the trials that have a worker or wait for one; None: they are looked for.
     """
 
     def __init__(
@@ -59,21 +68,33 @@ class RaySearch(SearchAlgorithm):
         settings: Mapping[str, Any] | None = None,
         restored: Iterable[RestoredTrial] = (),
         first_index: int = 0,
-        max_failures: int = 0,
         checkpoint_frequency: int = 1,
+        care: TrialCare | None = None,
+        restore_point: Callable[[str], RestoredTrial] | None = None,
+        storage: CheckpointStorage | None = None,
+        on_hold: Callable[[], bool] = lambda: False,
+        is_over: Callable[[], bool] = lambda: False,
+        at_work: Callable[[], int] | None = None,
     ) -> None:
         self._searcher = searcher
         self._metric_key = metric
         self._num_samples = num_samples
-        self._slots = slots or (lambda: len(self._live()) + 1)
+        self._at_work = at_work or self._count_at_work
+        self._slots = slots or (lambda: self._at_work() + 1)
         self._worker_is_taken = worker_is_taken
         self._settings = dict(settings or {})
         self._restored = deque(restored)
         self._next_index = first_index
-        self._max_failures = max_failures
         self._checkpoint_frequency = checkpoint_frequency
+        self._care = care
+        self._restore_point = restore_point
+        self._storage = storage
+        self._on_hold = on_hold
+        self._is_over = is_over
         self._experiment: Experiment | None = None
-        self._unfinished: dict[str, Trial] = {}
+        self._trainable_class: Any = None
+        self._unfinished: dict[str, RunTrial] = {}
+        self._ended: list[RunTrial] = []
         self.exhausted = False
 
     # --- what Ray asks --------------------------------------------------------------------------
@@ -92,14 +113,20 @@ class RaySearch(SearchAlgorithm):
         """Take the experiment that `tune.run` made."""
         self._experiment = experiments[0] if isinstance(experiments, list) else experiments
 
-    def next_trial(self) -> Trial | None:
+    def next_trial(self) -> RunTrial | None:
         """A trial for a free worker; None if none is free, or a paused trial will take it."""
         self._let_go_of_finished()
         if self._finished:
             return None
+        if self._on_hold():
+            if self._is_over():
+                # With no trial left Ray asks here, for ten minutes, before it asks anybody else.
+                self.set_finished()
+            if not (self._restored and self._restored[0].paused):
+                return None
         if self._restored:
             return self._next_restored()
-        if self.exhausted or len(self._live()) >= self._slots() or self._worker_is_taken():
+        if self.exhausted or self._at_work() >= self._slots() or self._worker_is_taken():
             return None
         if self._num_samples is not None and self._next_index >= self._num_samples:
             self.exhausted = True
@@ -120,6 +147,8 @@ class RaySearch(SearchAlgorithm):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """A trial has ended; `result` is the one that ended it, and is told only here."""
+        if trial_id in self._unfinished and self._unfinished[trial_id].will_retry:
+            return
         status = TrialStatus.FAILED if error else TrialStatus.STOPPED
         if result is not None and TRAINING_ITERATION in result:
             report = self._observe(trial_id, result)
@@ -137,7 +166,9 @@ class RaySearch(SearchAlgorithm):
             return True
         # Ray asks this in the middle of pausing a trial as well, while its status says otherwise:
         # nothing may be let go of here.
-        unfinished = any(not trial.is_finished() for trial in self._unfinished.values())
+        unfinished = any(
+            not trial.is_finished() or trial.will_retry for trial in self._unfinished.values()
+        )
         return self.exhausted and not self._restored and not unfinished
 
     # --- helpers --------------------------------------------------------------------------------
@@ -151,29 +182,36 @@ class RaySearch(SearchAlgorithm):
         return report
 
     def _let_go_of_finished(self) -> None:
-        for trial_id, trial in list(self._unfinished.items()):
-            if trial.is_finished():
-                del self._unfinished[trial_id]
-                if trial.status == Trial.ERROR:
-                    # Ray tells nobody when a worker could not be reset for a trial.
-                    self._searcher.finish(trial_id, TrialStatus.FAILED)
+        ended = self._ended.copy()
+        self._ended.clear()
+        for trial in ended:
+            trial_id = trial.trial_id
+            if not trial.is_finished() or self._unfinished.get(trial_id) is not trial:
+                continue
+            del self._unfinished[trial_id]
+            if trial.will_retry and self._restore_point is not None:
+                self._restored.appendleft(self._restore_point(trial_id))
+            elif trial.status == Trial.ERROR:
+                # Ray tells nobody when a worker could not be reset for a trial.
+                self._searcher.finish(trial_id, TrialStatus.FAILED)
 
-    def _live(self) -> list[Trial]:
-        return [
-            trial
-            for trial in self._unfinished.values()
-            if trial.status in (Trial.PENDING, Trial.RUNNING)
-        ]
+    def _count_at_work(self) -> int:
+        at_work = (Trial.PENDING, Trial.RUNNING)
+        return sum(trial.status in at_work for trial in self._unfinished.values())
 
-    def _next_restored(self) -> Trial | None:
-        if not self._restored[0].paused and len(self._live()) >= self._slots():
+    def _next_restored(self) -> RunTrial | None:
+        if not self._restored[0].paused and self._at_work() >= self._slots():
             return None
         restored = self._restored.popleft()
         trial = self._make_trial(restored.trial_id, restored.configuration)
-        trial.storage.current_checkpoint_index = restored.checkpoint_index
-        if restored.checkpoint is not None:
+        # A worker that was thought dead may be writing the next one yet.
+        trial.storage.current_checkpoint_index = restored.checkpoint_index + 2
+        if restored.checkpoint is not None and self._storage is not None:
             result = _TrainingResult(
-                checkpoint=Checkpoint.from_directory(str(restored.checkpoint)),
+                checkpoint=Checkpoint(
+                    path=self._storage.full(restored.checkpoint),
+                    filesystem=self._storage.filesystem,
+                ),
                 metrics={TRAINING_ITERATION: restored.resource},
             )
             trial.run_metadata.checkpoint_manager.register_checkpoint(result)
@@ -181,14 +219,14 @@ class RaySearch(SearchAlgorithm):
             trial.set_status(Trial.PAUSED)
         return trial
 
-    def _make_trial(self, trial_id: str, configuration: Configuration) -> Trial:
+    def _make_trial(self, trial_id: str, configuration: Configuration) -> RunTrial:
         if self._experiment is None:
             raise RuntimeError("tune.run has not handed over its experiment yet")
         spec = self._experiment.spec
         config = dict(configuration)
         if self._settings:
             config[SETTINGS_KEY] = self._settings
-        trial = Trial(
+        trial = RunTrial(
             trainable_name=spec["run"],
             config=config,
             trial_id=trial_id,
@@ -196,12 +234,14 @@ class RaySearch(SearchAlgorithm):
             evaluated_params=flatten(configuration),
             experiment_tag=trial_id,
             placement_group_factory=spec.get("resources_per_trial"),
-            checkpoint_config=CheckpointConfig(
-                num_to_keep=1, checkpoint_frequency=self._checkpoint_frequency
-            ),
-            max_failures=self._max_failures,
+            checkpoint_config=CheckpointConfig(checkpoint_frequency=self._checkpoint_frequency),
             trial_name_creator=lambda _: trial_id,
+            stub=True,  # tune.run has validated the trainable
         )
+        if self._trainable_class is None:
+            self._trainable_class = get_trainable_cls(spec["run"])
+        trial.trainable_class = self._trainable_class
+        trial.care, trial.ended = self._care, self._ended
         trial.relative_logdir = trial.storage.trial_dir_name = trial_id
         self._unfinished[trial_id] = trial
         return trial

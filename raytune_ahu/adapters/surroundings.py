@@ -7,28 +7,60 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
 from ray.tune import Stopper
+
+from raytune_ahu.errors import AhuError
 
 
 class RunStopper(Stopper):
     """Ends a run in order when its time budget is spent or when it was interrupted.
 
     Ray asks it in every step, about ten times a second. Trials that are stopped so stay unfinished
-    in the record, and go on when the run is resumed.
+    in the record, and go on when the run is resumed. After an interrupt the trials that run then
+    get some time to end their epoch and save, so that nothing is trained twice.
 
     Args:
         budget_s: Wall seconds of all sessions together, or None.
         spent_s: Wall seconds of the earlier sessions.
+        stop_timeout_s: Seconds that running trials get after an interrupt.
+        running: Lists the trials that run now.
     """
 
-    def __init__(self, budget_s: float | None, spent_s: float) -> None:
+    def __init__(
+        self,
+        budget_s: float | None,
+        spent_s: float,
+        *,
+        stop_timeout_s: float = 0.0,
+        running: Callable[[], list[Any]] = list,
+    ) -> None:
         self._ends_at = None if budget_s is None else time.monotonic() + budget_s - spent_s
+        self._stop_timeout_s = stop_timeout_s
+        self._running = running
+        self._waited_for: list[Any] | None = None
+        self._drained_by = 0.0
         self.out_of_time = False
         self.interrupted = False
+        self.error: AhuError | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, for Ray's snapshots, which are not read."""
+        return {}
+
+    def interrupt(self) -> None:
+        """End the run in order. May be called in a signal handler."""
+        self._drained_by = time.monotonic() + self._stop_timeout_s
+        self.interrupted = True
+
+    def fail(self, error: AhuError) -> None:
+        """End the run in order because of an error that the user can mend."""
+        if self.error is None:
+            self.error = error
+            self.interrupt()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No trial is stopped by itself: that is the scheduler's business."""
@@ -38,7 +70,20 @@ class RunStopper(Stopper):
         """Whether the run is over."""
         if self._ends_at is not None and time.monotonic() >= self._ends_at:
             self.out_of_time = True
-        return self.out_of_time or self.interrupted
+        if self.out_of_time or not self.interrupted:
+            return self.out_of_time
+        running = self._running()
+        if self._waited_for is None:
+            self._waited_for = running
+        waiting = any(trial in self._waited_for for trial in running)
+        return not waiting or time.monotonic() >= self._drained_by
+
+    def notice(self) -> str | None:
+        """What the user should know while the run is being ended."""
+        if not self.interrupted or self._waited_for is None:
+            return None
+        left = max(0.0, self._drained_by - time.monotonic())
+        return f"ending: running trials finish their epoch and save, within {left:.0f} s"
 
     @property
     def reason(self) -> str:
@@ -55,9 +100,9 @@ def interruptible(stopper: RunStopper) -> Iterator[None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stopper.interrupted:
             raise KeyboardInterrupt
-        stopper.interrupted = True
+        stopper.interrupt()
         with contextlib.suppress(OSError):  # Ctrl-C has ended the reader of a pipe as well
-            os.write(2, b"ending the run in order; once more ends it at once\n")
+            os.write(2, b"ending the run after its running epochs; once more ends it at once\n")
 
     try:
         before = {
@@ -83,6 +128,7 @@ def quiet_ray(verbose: bool, slots: int) -> Iterator[None]:
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "0" if verbose else "1",
         "TUNE_MAX_PENDING_TRIALS_PG": str(slots),
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # snapshots of what the log holds already
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "1" if verbose else "0",
         "RAY_AIR_NEW_OUTPUT": "1" if verbose else "0",  # the new output engine is never silent
     }

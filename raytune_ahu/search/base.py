@@ -99,6 +99,10 @@ class BaseSearcher(ABC):
         loss = None if report.value is None else as_loss(report.value, self._mode)
         self._history.observe(report.trial_id, report.resource, loss)
 
+    def reopen(self, trial_id: str) -> None:
+        """Take back that a trial has failed (see the protocol)."""
+        self._history.reopen(trial_id)
+
     def finish(self, trial_id: str, status: TrialStatus) -> None:
         """Take note that a trial has ended (see `protocols.Searcher`)."""
         self._history.finish(trial_id, status)

@@ -126,6 +126,23 @@ class History:
         if status is TrialStatus.FAILED and i not in self._is_failed:
             self._fail(i, self._last[i] + 1, self._level_above(self._last[i]))
 
+    def reopen(self, trial_id: str) -> None:
+        """Take back that a trial has failed, and what was recorded for it.
+
+        Raises:
+            KeyError: If the trial is unknown.
+            ValueError: If it has not failed.
+        """
+        i = self.index(trial_id)
+        if self._status[i] is not TrialStatus.FAILED:
+            raise ValueError(
+                f"trial {trial_id!r} is {self._status[i].value}; reopen takes a failed one"
+            )
+        self._status[i] = TrialStatus.RUNNING
+        self._is_failed.discard(i)
+        self._take_back_failures(i, self._last[i] + 1)
+        self._is_pending[i] = self._is_on_its_way(i)
+
     def observations(self) -> Observations:
         """Return all that is known, as read-only views."""
         pending = np.flatnonzero(self._is_pending.view)

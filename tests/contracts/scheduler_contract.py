@@ -220,6 +220,31 @@ class SchedulerContract:
         assert scheduler.report(Report("a", 1, 0.0)) is Decision.STOP
         assert sum(rung.entrants for rung in scheduler.rungs()) == 0
 
+    def test_a_failed_trial_that_is_reopened_goes_on_as_if_it_had_not_failed(self):
+        plain, reopened = self.build(), self.build()
+        for scheduler in (plain, reopened):
+            for name, value in (("a", 3.0), ("b", 2.0), ("c", 1.0)):
+                scheduler.add(name)
+                scheduler.report(Report(name, 1, value))
+            scheduler.add("d")
+        reopened.finish("d", TrialStatus.FAILED)
+        reopened.reopen("d")
+        assert reopened.state_dict() == plain.state_dict()
+        assert reopened.report(Report("d", 1, 0.5)) == plain.report(Report("d", 1, 0.5))
+
+    def test_only_a_failed_trial_that_was_not_told_to_stop_can_be_reopened(self):
+        scheduler = self.build()
+        for name in ("a", "b"):
+            scheduler.add(name)
+        with pytest.raises(ValueError, match="running"):
+            scheduler.reopen("a")
+        scheduler.report(Report("b", 1, math.nan))
+        scheduler.finish("b", TrialStatus.FAILED)
+        with pytest.raises(ValueError, match="told to stop"):
+            scheduler.reopen("b")
+        with pytest.raises(KeyError, match="ghost"):
+            scheduler.reopen("ghost")
+
     def test_a_fresh_scheduler_has_no_trial_to_promote_and_empty_rungs(self):
         scheduler = self.build()
         assert scheduler.next_trial() is None

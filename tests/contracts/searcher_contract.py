@@ -268,6 +268,30 @@ class SearcherContract:
         run.searcher.finish("x", TrialStatus.FAILED)
         assert _text(run.searcher.state_dict()) == text
 
+    def test_a_failed_trial_that_is_reopened_taught_nothing(self):
+        plain, reopened = self.run(40), self.run(40)
+        for run in (plain, reopened):
+            run.searcher.suggest("x")
+            run.searcher.observe(Report("x", 1, 0.5))
+        reopened.searcher.finish("x", TrialStatus.FAILED)
+        reopened.searcher.reopen("x")
+        following = [
+            [run.searcher.suggest(f"y{i}").configuration for i in range(5)]
+            for run in (plain, reopened)
+        ]
+        assert following[0] == following[1]
+
+    def test_only_a_failed_trial_can_be_reopened(self):
+        searcher = self.build(SearchSpace.from_dict(SMALL))
+        searcher.suggest("a")
+        with pytest.raises(ValueError, match="running"):
+            searcher.reopen("a")
+        searcher.finish("a", TrialStatus.STOPPED)
+        with pytest.raises(ValueError, match="stopped"):
+            searcher.reopen("a")
+        with pytest.raises(KeyError, match="ghost"):
+            searcher.reopen("ghost")
+
     @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
     def test_missing_and_non_finite_values_are_taken_everywhere(self, value):
         run = self.run(20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import subprocess
@@ -175,3 +176,42 @@ def test_a_log_has_one_writer(tmp_path):
         assert (tmp_path / LOG_FILE).read_bytes() == before
         other.communicate("")
     RunLog(tmp_path).close()  # the lock ends with its process
+
+
+def fill(disk):
+    """Leave no room on a disk; return what to delete to make room again."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    return ballast
+
+
+def test_a_full_disk_leaves_no_part_of_an_event_and_the_log_goes_on_when_there_is_room(small_disk):
+    with RunLog(small_disk) as log:
+        log.write("started", trial="a", resource=0)
+        ballast = fill(small_disk)
+        waits = []
+
+        def make_room(needed):
+            whole = list(read_events(small_disk))
+            waits.append((needed, len(whole), (small_disk / "log.jsonl").read_bytes()[-1:]))
+            if len(waits) == 3:
+                ballast.unlink()
+
+        log.on_full = make_room
+        long = "x" * 20_000
+        log.write("errored", trial="a", error=long, will_retry=False)
+    assert len(waits) == 3
+    assert all(needed > 20_000 and n == 1 and last == b"\n" for needed, n, last in waits)
+    events = list(read_events(small_disk))
+    assert [event["event"] for event in events] == ["started", "errored"]
+    assert events[1]["error"] == long
+
+
+def test_a_full_disk_without_anybody_to_wait_is_a_storage_error(small_disk):
+    with RunLog(small_disk) as log:
+        fill(small_disk)
+        with pytest.raises(StorageError, match="disk is full"):
+            log.write("errored", trial="a", error="x" * 20_000, will_retry=False)
+    assert list(read_events(small_disk)) == []

@@ -1,0 +1,97 @@
+"""What went wrong with a trial, read from the exception that Ray hands over.
+
+Start with `diagnose`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import socket
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, RayActorError
+
+from raytune_ahu.errors import CheckpointError
+from raytune_ahu.faults import Fault
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_OUT_OF_MEMORY = re.compile(
+    r"CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|OutOfMemoryError|\bMemoryError\b|not enough memory: you tried to allocate"
+)
+_KILLED_FOR_MEMORY = re.compile(r"running low on memory|memory pressure|Memory on the node")
+_NODE_DIED = re.compile(r"node has died|node was terminated|node is (dead|preempted)")
+_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
+_UNREADABLE = ("CheckpointError", "UnpicklingError", "EOFError", "BadZipFile", "JSONDecodeError")
+_PROBE_S = 1.0
+
+
+def diagnose(error: BaseException | None, *, restoring: bool, saving: bool) -> Fault:
+    """Tell what an exception of a trial means.
+
+    Args:
+        error: What Ray handed over.
+        restoring: Whether the trial was being restored from a checkpoint.
+        saving: Whether a checkpoint was being written.
+    """
+    text = text_of(error)
+    if isinstance(error, RayActorError) and not error.actor_init_failed:
+        if _KILLED_FOR_MEMORY.search(text):
+            return Fault.OUT_OF_MEMORY
+        return Fault.NODE_LOST if _node_is_lost(error, text) else Fault.WORKER_LOST
+    cause = getattr(error, "cause", error)
+    if isinstance(cause, MemoryError) or _OUT_OF_MEMORY.search(text):
+        return Fault.OUT_OF_MEMORY
+    if _is_disk_full(cause, text):
+        return Fault.DISK_FULL
+    if restoring and _is_unreadable(cause, text):
+        return Fault.BAD_CHECKPOINT
+    if saving and isinstance(cause, OSError):
+        return Fault.STORAGE
+    return Fault.EXCEPTION
+
+
+def text_of(error: BaseException | None) -> str:
+    """The text of an exception, with the worker's traceback, without colours."""
+    return _ANSI.sub("", str(error) if error is not None else "no exception was handed over")
+
+
+def _is_disk_full(cause: Any, text: str) -> bool:
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return isinstance(cause, OSError | RuntimeError) and bool(_DISK_FULL.search(text))
+
+
+def _is_unreadable(cause: Any, text: str) -> bool:
+    if isinstance(cause, CheckpointError) or type(cause).__name__ in _UNREADABLE:
+        return True
+    return "does not exist on storage anymore" in text
+
+
+def _node_is_lost(error: RayActorError, text: str) -> bool:
+    """Whether the actor died with its node.
+
+    When a node vanishes, the first that is heard of it is a broken connection, seconds before Ray
+    calls it dead; whether it still answers is tried out then.
+    """
+    if error.preempted or _NODE_DIED.search(text):
+        return True
+    return isinstance(error, ActorUnavailableError) and not _node_answers(error.actor_id)
+
+
+def _node_answers(actor_id: str | None) -> bool:
+    with contextlib.suppress(Exception):
+        address = ray._private.state.actors(actor_id)["Address"]
+        for node in ray.nodes():
+            if node["NodeID"] == address["NodeID"]:
+                place = (node["NodeManagerAddress"], node["NodeManagerPort"])
+                if not node["Alive"]:
+                    return False
+                try:
+                    socket.create_connection(place, _PROBE_S).close()
+                except OSError:
+                    return False
+    return True

@@ -1,0 +1,182 @@
+"""Looks after the trials of a run: failures, hung workers, a full disk, checkpoints to delete.
+
+Ray asks and tells through `RunTrial` (failures), `RecorderCallback` (news, once a step) and
+`RaySearch` (may new work start, where does a trial go on). What is decided here is recorded before
+it takes effect. Start with `Supervisor.on_failure` and `Supervisor.on_step`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.tune.experiment import Trial
+
+from raytune_ahu.adapters.diagnosis import diagnose, text_of
+from raytune_ahu.adapters.space_gate import SpaceGate
+from raytune_ahu.adapters.surroundings import RunStopper
+from raytune_ahu.errors import RunBusyError, StorageError
+from raytune_ahu.experiment import ExperimentSpec
+from raytune_ahu.faults import Fault, will_retry
+from raytune_ahu.recorder import Recorder
+from raytune_ahu.retention import Retention
+from raytune_ahu.types import ending
+
+if TYPE_CHECKING:
+    from raytune_ahu.mirror import RecordMirror
+    from raytune_ahu.storage import CheckpointStorage
+
+_LOOK_EVERY_S = 1.0
+
+
+class Supervisor:
+    """Looks after the trials of a run; see the module.
+
+    Args:
+        spec: The experiment.
+        recorder: The recorder of the run.
+        storage: Where the checkpoints lie.
+        mirror: Deletes checkpoints once the record is safe.
+        retention: What is to be kept.
+        stopper: Ends the run where it cannot go on.
+        controller: Returns Ray's controller, or None while there is none.
+    """
+
+    def __init__(
+        self,
+        spec: ExperimentSpec,
+        recorder: Recorder,
+        storage: CheckpointStorage,
+        mirror: RecordMirror,
+        retention: Retention,
+        stopper: RunStopper,
+        controller: Callable[[], Any],
+    ) -> None:
+        self._spec = spec
+        self._recorder = recorder
+        self._storage = storage
+        self._mirror = mirror
+        self._retention = retention
+        self._stopper = stopper
+        self.space = SpaceGate(storage, recorder.state)
+        self._controller = controller
+        self._news: dict[Trial, float] = {}  # trial at work -> when it was last heard of
+        self._timed_out: set[Trial] = set()
+        self._looked_at = 0.0
+
+    # --- failures -------------------------------------------------------------------------------
+
+    def on_failure(self, trial: Trial, error: BaseException | None) -> bool:
+        """Record what went wrong with a trial; return whether it is tried again."""
+        state = self._recorder.state.trials[trial.trial_id]
+        fault, text, checkpoint = self._diagnose(trial, error)
+        retry = will_retry(
+            fault,
+            failures=state.failures,
+            losses=state.losses,
+            max_failures=self._spec.max_failures,
+            retry_oom=self._spec.retry_oom,
+        ) and not _is_refused(error)
+        if state.told_to_stop and fault.is_failure:
+            retry = False  # it has done its epochs; only what came after them went wrong
+        if fault is Fault.DISK_FULL:
+            self.space.note_full()
+        self._recorder.record(
+            "errored",
+            trial=trial.trial_id,
+            fault=fault.value,
+            error=text,
+            will_retry=retry,
+            **({} if checkpoint is None else {"checkpoint": checkpoint}),
+        )
+        if state.told_to_stop and not retry:
+            status = ending(state.value, state.resource, self._recorder.max_resource)
+            self._recorder.finish(trial.trial_id, status)
+        return retry
+
+    def _diagnose(self, trial: Trial, error: BaseException | None) -> tuple[Fault, str, str | None]:
+        if trial in self._timed_out:
+            seconds = self._spec.trial_timeout_s
+            return Fault.TIMEOUT, f"no report for trial_timeout_s={seconds:g} seconds", None
+        fault = diagnose(error, restoring=trial.is_restoring, saving=trial.is_saving)
+        text = text_of(error)
+        if fault is not Fault.BAD_CHECKPOINT:
+            return fault, text, None
+        checkpoint = trial.temporary_state.restoring_from.checkpoint
+        return fault, text, self._storage.relative(checkpoint.path)
+
+    # --- checkpoints ----------------------------------------------------------------------------
+
+    def is_worth_saving(self, trial_id: str) -> bool:
+        """Whether the last checkpoint of a trial that ends now is to be kept."""
+        return self._retention.is_worth_keeping(trial_id)
+
+    def find(self, path: str, trial: Trial) -> tuple[str, int] | None:
+        """Find a checkpoint that a worker has just written.
+
+        Returns:
+            Its path as it is recorded, and its bytes. None if it cannot be seen from here: the node
+            that wrote it has a disk of its own under that path, and the run is ended in order.
+        """
+        checkpoint = self._storage.relative(path)
+        if self._storage.exists(checkpoint):
+            return checkpoint, self._storage.size(checkpoint)
+        self._stopper.fail(
+            StorageError(
+                f"{trial.trial_id} on node {trial.node_ip} wrote {path}, and it cannot be seen "
+                "from here: every node must see --storage-path; use a shared file system or an "
+                "object store (s3://...), then --resume"
+            )
+        )
+        return None
+
+    def release(self, trial_id: str) -> None:
+        """Have checkpoints deleted that the newest event of a trial made superfluous."""
+        for checkpoint in self._retention.release(trial_id):
+            self._mirror.delete_later(checkpoint)
+
+    # --- every step -----------------------------------------------------------------------------
+
+    def hear_of(self, trial: Trial) -> None:
+        """A trial has started, reported or saved."""
+        self._news[trial] = time.monotonic()
+
+    def on_step(self) -> None:
+        """Keep the record and look for hung workers; called about ten times a second."""
+        self._mirror.refresh()
+        if self._mirror.lost:
+            self._stopper.fail(RunBusyError(self._mirror.problem))
+        now = time.monotonic()
+        if self._spec.trial_timeout_s is None or now - self._looked_at < _LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        at_work = dict(_workers(self._controller()))
+        self._news = {trial: self._news.get(trial, now) for trial in at_work}
+        for trial, heard_at in self._news.items():
+            if now - heard_at > self._spec.trial_timeout_s and trial not in self._timed_out:
+                self._timed_out.add(trial)
+                ray.kill(at_work[trial])  # Ray then reports a lost worker
+
+    def problems(self) -> list[str]:
+        """What the user should know and can mend, for the live view."""
+        return [text for text in (self.space.blocked(), self._mirror.problem) if text]
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether Ray has given the trial up already (a worker that cannot be reset)."""
+    return type(error).__name__ == "_AbortTrialExecution"
+
+
+def _workers(controller: Any) -> Iterator[tuple[Trial, Any]]:
+    """Trials with a worker process, started or starting, and its actor.
+
+    Ray says nothing of a worker that hangs while it starts; its actor manager knows it.
+    """
+    if controller is None:
+        return
+    live = controller._actor_manager._live_actors_to_ray_actors_resources
+    for tracked_actor, trial in list(controller._actor_to_trial.items()):
+        if tracked_actor in live:
+            yield trial, live[tracked_actor][0]

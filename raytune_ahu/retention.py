@@ -1,0 +1,83 @@
+"""Which checkpoints of a run are kept. Pure: it names what may be deleted, and deletes nothing.
+
+- A trial that may still go on keeps its newest two (the second in case the newest is damaged).
+- Of those that have ended, the best `keep_best` keep their newest one: first those that reached the
+  highest resource, among them those with the best value there.
+- One that failed through an exception keeps its newest one, to be tried again.
+- All others keep none.
+
+Start with `Retention.release`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+
+from raytune_ahu.run_state import RunState, TrialState
+from raytune_ahu.types import TrialStatus, as_loss
+
+KEPT_WHILE_LIVE = 2
+"""Newest checkpoints that a trial keeps while it may go on."""
+
+_Rank = tuple[int, float, str]
+
+
+class Retention:
+    """Follows a run and says which checkpoints have become superfluous.
+
+    Args:
+        state: The run's state; a checkpoint that is released is taken out of it.
+        keep_best: How many ended trials keep a checkpoint; at least 0.
+    """
+
+    def __init__(self, state: RunState, keep_best: int) -> None:
+        self._state = state
+        self._keep_best = keep_best
+        self._best: list[_Rank] = []  # ended trials that keep a checkpoint, the best first
+
+    def release(self, trial_id: str) -> list[str]:
+        """Return what may be deleted after the newest event of a trial (a save, or its end).
+
+        Returns:
+            Checkpoints, as they were recorded (relative to the run's place).
+        """
+        trial = self._state.trials[trial_id]
+        if not trial.status.is_final:
+            return self._forget(trial, keep=KEPT_WHILE_LIVE)
+        if trial.status is TrialStatus.FAILED:
+            return self._forget(trial, keep=0 if _diverged(trial) else 1)
+        if not trial.checkpoints or not self.is_worth_keeping(trial_id):
+            return self._forget(trial, keep=0)
+        rank = self._rank(trial)
+        if rank not in self._best:
+            insort(self._best, rank)
+        released = self._forget(trial, keep=1)
+        while len(self._best) > self._keep_best:
+            *_, displaced = self._best.pop()
+            released += self._forget(self._state.trials[displaced], keep=0)
+        return released
+
+    def is_worth_keeping(self, trial_id: str) -> bool:
+        """Whether a trial that ends with its newest report is among the best that have ended."""
+        trial = self._state.trials[trial_id]
+        rank = self._rank(trial)
+        if math.isinf(rank[1]) or self._keep_best < 1:
+            return False
+        return rank in self._best or bisect_left(self._best, rank) < self._keep_best
+
+    def release_all(self) -> list[str]:
+        """Go over all trials, after a resume; return what may be deleted."""
+        return [path for trial_id in self._state.trials for path in self.release(trial_id)]
+
+    def _rank(self, trial: TrialState) -> _Rank:
+        return -trial.resource, as_loss(trial.value, self._state.mode), trial.trial_id
+
+    def _forget(self, trial: TrialState, keep: int) -> list[str]:
+        """Take all but the newest `keep` checkpoints out of a trial's state and return them."""
+        old = sorted(trial.checkpoints)[: max(0, len(trial.checkpoints) - keep)]
+        return [self._state.drop_checkpoint(trial, resource) for resource in old]
+
+
+def _diverged(trial: TrialState) -> bool:
+    return trial.value is not None and not math.isfinite(trial.value)

@@ -1,0 +1,158 @@
+"""Which checkpoints are kept, over whole runs made of random events."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from raytune_ahu.retention import Retention
+from raytune_ahu.run_state import RunState
+from raytune_ahu.types import TrialStatus
+
+
+class Run:
+    """Feeds events into a state and asks the retention as the runner does."""
+
+    def __init__(self, keep_best, mode="min"):
+        self.state = RunState(mode)
+        self.retention = Retention(self.state, keep_best)
+        self.deleted = []
+
+    def apply(self, event, trial, **fields):
+        self.state.apply({"event": event, "time": 0.0, "trial": trial, **fields})
+
+    def start(self, trial):
+        self.apply("suggested", trial, origin="random", configuration={})
+        self.apply("started", trial, resource=0)
+
+    def epoch(self, trial, resource, value, decision="continue", save=True):
+        self.apply("reported", trial, resource=resource, value=value, decision=decision, metrics={})
+        if save:
+            self.save(trial, resource)
+
+    def save(self, trial, resource):
+        path = f"{trial}/checkpoint_{resource:06d}"
+        self.apply("saved", trial, resource=resource, checkpoint=path, bytes=10)
+        self.release(trial)
+
+    def finish(self, trial, status):
+        self.apply("finished", trial, status=status.value)
+        self.release(trial)
+
+    def release(self, trial):
+        self.deleted += self.retention.release(trial)
+
+    def kept(self, trial):
+        return sorted(self.state.trials[trial].checkpoints)
+
+    def ended(self, trial, resource, value, status=TrialStatus.STOPPED):
+        self.start(trial)
+        for epoch in range(1, resource):
+            self.epoch(trial, epoch, 9.0)
+        worth = value is not None and self.will_keep(trial, resource, value)
+        self.epoch(trial, resource, value, "stop", save=worth)
+        self.finish(trial, status)
+
+    def will_keep(self, trial, resource, value):
+        state = self.state.trials[trial]
+        before = state.resource, state.value
+        state.resource, state.value = resource, value
+        answer = self.retention.is_worth_keeping(trial)
+        state.resource, state.value = before
+        return answer
+
+
+def test_a_live_trial_keeps_its_newest_two():
+    run = Run(keep_best=3)
+    run.start("a")
+    for epoch in range(1, 6):
+        run.epoch("a", epoch, 1.0)
+    assert run.kept("a") == [4, 5]
+    assert run.deleted == [f"a/checkpoint_{n:06d}" for n in (1, 2, 3)]
+    assert run.state.checkpoint_bytes == 20
+
+
+def test_a_paused_trial_keeps_its_checkpoints():
+    run = Run(keep_best=0)
+    run.start("a")
+    run.epoch("a", 1, 1.0, "pause")
+    assert run.kept("a") == [1]
+
+
+def test_the_best_at_the_highest_resource_keep_their_newest():
+    run = Run(keep_best=2)
+    run.ended("low", 1, 0.0)  # better, but judged at the first epoch only
+    run.ended("worse", 9, 0.5, TrialStatus.COMPLETED)
+    run.ended("best", 9, 0.1, TrialStatus.COMPLETED)
+    assert [run.kept(name) for name in ("low", "worse", "best")] == [[], [9], [9]]
+    run.ended("better", 9, 0.3, TrialStatus.COMPLETED)
+    assert [run.kept(name) for name in ("worse", "best", "better")] == [[], [9], [9]]
+    assert "worse/checkpoint_000009" in run.deleted
+
+
+def test_the_best_are_the_highest_when_maximising():
+    run = Run(keep_best=1, mode="max")
+    run.ended("bad", 9, 0.1)
+    run.ended("good", 9, 0.9)
+    assert (run.kept("bad"), run.kept("good")) == ([], [9])
+
+
+def test_keep_best_of_zero_keeps_nothing_of_what_has_ended():
+    run = Run(keep_best=0)
+    run.ended("a", 9, 0.1, TrialStatus.COMPLETED)
+    assert run.kept("a") == []
+
+
+@pytest.mark.parametrize(("value", "kept"), [(float("nan"), []), (0.5, [3])])
+def test_a_trial_that_raised_keeps_its_newest_one_that_diverged_none(value, kept):
+    run = Run(keep_best=3)
+    run.start("a")
+    for epoch in range(1, 4):
+        run.epoch("a", epoch, 1.0 if epoch < 3 else value)
+    run.finish("a", TrialStatus.FAILED)
+    assert run.kept("a") == kept
+
+
+def test_the_last_checkpoint_of_a_trial_that_is_not_among_the_best_need_not_be_written():
+    run = Run(keep_best=1)
+    run.ended("a", 9, 0.1)
+    run.start("b")
+    run.epoch("b", 1, 0.0, "stop", save=False)
+    assert not run.retention.is_worth_keeping("b")
+    run.start("c")
+    run.epoch("c", 9, 0.05, "stop", save=False)
+    assert run.retention.is_worth_keeping("c")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_on_disk_is_bounded_and_a_resume_agrees(seed):
+    rng = random.Random(seed)
+    run = Run(keep_best=3)
+    live = {}
+    for number in range(120):
+        while len(live) >= 4 or (live and rng.random() < 0.5):
+            trial = rng.choice(sorted(live))
+            live[trial] += 1
+            value = rng.choice([float("nan"), *[rng.random()] * 9])
+            ends = live[trial] == 9 or value != value or rng.random() < 0.5
+            if not ends:
+                run.epoch(trial, live[trial], value)
+                continue
+            run.epoch(trial, live[trial], value, "stop", save=False)
+            if run.retention.is_worth_keeping(trial):
+                run.save(trial, live[trial])
+            run.finish(trial, TrialStatus.FAILED if value != value else TrialStatus.STOPPED)
+            del live[trial]
+        name = f"t{number:03d}"
+        live[name] = 0
+        run.start(name)
+    kept = sum(len(trial.checkpoints) for trial in run.state.trials.values())
+    assert kept <= 2 * len(live) + 3
+    assert run.state.checkpoint_bytes == 10 * kept
+    ended = [t for t in run.state.trials.values() if t.status is TrialStatus.STOPPED]
+    best = sorted(ended, key=lambda t: (-t.resource, t.value))[:3]
+    assert [sorted(t.checkpoints) for t in best] == [[t.resource] for t in best]
+    again = Retention(run.state, 3)
+    assert again.release_all() == []
+    assert all(again.is_worth_keeping(t.trial_id) for t in best)

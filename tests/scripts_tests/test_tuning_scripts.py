@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import runpy
 import shlex
 import signal
@@ -237,6 +238,15 @@ def test_a_folder_without_classes_is_refused(script, tmp_path):
     (tmp_path / "pets" / "train").mkdir(parents=True)
     (tmp_path / "pets" / "test").mkdir()
     assert_refused(script("--dataset", "folder:pets"), "pets/train", "class")
+
+
+def test_resources_that_a_resume_names_change_and_the_others_stay(root, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / "scripts"))
+    read = importlib.import_module("options").read_amounts
+    before = {"TPU": 4.0, "licence": 1.0, "memory": 8e9}
+    assert read([], before) == before
+    assert read(["TPU=8", "licence=0"], before) == {"TPU": 8.0, "memory": 8e9}
+    assert read(["node:10.0.0.2=0.01"], {}) == {"node:10.0.0.2": 0.01}
 
 
 @pytest.mark.ray

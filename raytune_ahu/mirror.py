@@ -29,6 +29,7 @@ from raytune_ahu.storage import FAILURES, CheckpointStorage
 
 RETRY_S = 15.0
 """After a failure of the storage, the next try comes so much later."""
+_DELETED_AT_ONCE = 50  # then a sign of life: an object store takes tens of milliseconds for each
 
 
 def mirror_for(folder: Path, storage: CheckpointStorage) -> RecordMirror:
@@ -276,10 +277,14 @@ class RemoteRecord(RecordMirror):
             self._upload()
         except FAILURES as error:
             return self._fail(f"the record cannot be copied to {self._storage.uri}: {error}")
-        left = self._delete(doomed)
-        del self._doomed[: len(doomed) - len(left)]
-        if left:
-            return self._fail(self.problem)
+        while doomed:
+            some, doomed = doomed[:_DELETED_AT_ONCE], doomed[_DELETED_AT_ONCE:]
+            left = self._delete(some)
+            del self._doomed[: len(some) - len(left)]
+            if left:
+                return self._fail(self.problem)
+            if doomed and not self._renew():
+                return False
         self.problem = None
         took = time.monotonic() - began
         self._due = time.monotonic() + max(self._interval_s, 4 * took)

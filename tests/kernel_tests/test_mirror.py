@@ -239,6 +239,25 @@ def test_what_is_queued_during_an_upload_waits_for_the_next_one(remote, folder, 
         assert not remote.exists(CHECKPOINT)
 
 
+def test_a_driver_that_loses_its_run_amid_deletions_stops_deleting(remote, folder, monkeypatch):
+    doomed = [f"trial_{number:05d}/checkpoint_000000" for number in range(120)]
+    deleted = []
+
+    def delete(relative):
+        deleted.append(relative)
+        if len(deleted) == 60:
+            own_by(remote)
+
+    monkeypatch.setattr(remote, "delete", delete)
+    with RemoteRecord(folder, remote) as mirror:
+        mirror.claim(resume=False)
+        for relative in doomed:
+            mirror.delete_later(relative)
+        assert not mirror.flush()
+        assert mirror.lost
+    assert deleted == doomed[:100]
+
+
 def test_a_failed_upload_deletes_nothing_and_keeps_the_old_copy(remote, folder, monkeypatch):
     put(remote, CHECKPOINT)
     with RemoteRecord(folder, remote) as mirror:

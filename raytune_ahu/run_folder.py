@@ -29,16 +29,18 @@ from raytune_ahu.types import Configuration, TrialStatus, ending
 _PACKAGES = ("raytune-ahu", "ray", "ConfigSpace", "numpy", "torch", "torchvision", "hpbandster")
 
 
-CHANGEABLE = frozenset(
+RESOURCE_FIELDS = frozenset(
+    {"cpus_per_trial", "gpus_per_trial", "resources_per_trial", "accelerator_type"}
+)
+"""Fields of a specification that say what a trial takes of its node."""
+
+CHANGEABLE = RESOURCE_FIELDS | frozenset(
     {
         "name",
         "storage_path",
+        "record_path",
         "num_samples",
         "time_budget_s",
-        "cpus_per_trial",
-        "gpus_per_trial",
-        "resources_per_trial",
-        "accelerator_type",
         "max_concurrent",
         "max_failures",
         "checkpoint_frequency",

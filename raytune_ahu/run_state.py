@@ -85,6 +85,8 @@ class RunState:
     """Reason of the newest `run_ended`; None while the run is going on (or was killed)."""
     epochs_run: int = 0
     """Epochs that all trials together have run, repeated ones included."""
+    survived: Counter[Fault] = field(default_factory=Counter)
+    """Faults after which a trial was tried again, by kind."""
     checkpoint_bytes: int = 0
     """Bytes of all checkpoints that are kept."""
     largest_checkpoint: int = 0
@@ -174,6 +176,7 @@ class RunState:
         for resource in [r for r, path in trial.checkpoints.items() if path == unreadable]:
             self.drop_checkpoint(trial, resource)
         if event["will_retry"]:
+            self.survived[trial.fault] += 1
             self._move(trial, TrialStatus.PENDING)
 
     def _on_retried(self, event: Mapping[str, Any]) -> None:

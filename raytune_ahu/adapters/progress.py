@@ -8,9 +8,8 @@ the recorder. Start with `make_progress`.
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -33,7 +32,6 @@ _SHOWN_STATUSES = (
     TrialStatus.FAILED,
 )
 _MAX_RUNNING_SHOWN = 6
-_DIGITS = re.compile(r"\d+")
 
 
 def format_seconds(seconds: float) -> str:
@@ -85,7 +83,7 @@ def make_progress(
     recorder: Recorder,
     spec: ExperimentSpec,
     console: Console,
-    notices: Callable[[], list[str]] = list,
+    notices: Callable[[], Mapping[str, str]] = dict,
 ) -> Progress:
     """Make the view that suits the console: live on a terminal, plain lines elsewhere.
 
@@ -93,7 +91,7 @@ def make_progress(
         recorder: The recorder of the run.
         spec: The experiment.
         console: Where to show it.
-        notices: Returns what else the user should know now: what is waited for, and why.
+        notices: Returns what else the user should know now, by what it is about.
     """
     view = _View(recorder, spec, notices)
     return LiveProgress(view, console) if console.is_terminal else PlainProgress(view, console)
@@ -103,7 +101,7 @@ class _View:
     """Reads the recorder; renders nothing by itself."""
 
     def __init__(
-        self, recorder: Recorder, spec: ExperimentSpec, notices: Callable[[], list[str]]
+        self, recorder: Recorder, spec: ExperimentSpec, notices: Callable[[], Mapping[str, str]]
     ) -> None:
         self.recorder = recorder
         self.spec = spec
@@ -183,7 +181,7 @@ class LiveProgress:
         if state.incumbent is not None:
             parts.append(Text(view.incumbent_line(state.incumbent), style="bold green"))
             parts.append(Text(format_configuration(state.incumbent.configuration), style="green"))
-        parts += [Text(notice, style="yellow") for notice in view.notices()]
+        parts += [Text(notice, style="yellow") for notice in view.notices().values()]
         title = f"{spec.name}: {spec.search} + {spec.scheduler}"
         return Panel(Group(*parts), title=title, title_align="left")
 
@@ -225,16 +223,14 @@ class PlainProgress:
             self._incumbent = incumbent
             self._print(f"[{format_seconds(self._view.seconds)}] ", incumbent)
         notices = self._view.notices()
-        # The same notice with other figures is not news.
-        kinds = {_DIGITS.sub("", notice): notice for notice in notices}
-        for kind in kinds.keys() - self._noticed:
+        for about in notices.keys() - self._noticed:  # once, not with every change of a figure
             self._console.print(
-                f"[{format_seconds(self._view.seconds)}] {kinds[kind]}",
+                f"[{format_seconds(self._view.seconds)}] {notices[about]}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
             )
-        self._noticed = set(kinds)
+        self._noticed = set(notices)
         if time.monotonic() - self._printed_at > self.INTERVAL_S:
             self._print_status()
 

@@ -38,6 +38,7 @@ from raytune_ahu.recorder import Recorder
 from raytune_ahu.records import RunLog, read_events
 from raytune_ahu.retention import Retention
 from raytune_ahu.run_folder import (
+    RESOURCE_FIELDS,
     RestoredTrial,
     check_old_run,
     forget_missing,
@@ -155,7 +156,8 @@ def run(
             changes=changes,
         )
         if retry_failed:
-            reopen_failed(recorder, retry_oom=spec.retry_oom)
+            retry_oom = spec.retry_oom or bool(changes.keys() & RESOURCE_FIELDS)
+            reopen_failed(recorder, retry_oom=retry_oom)
         session = _Session(spec, recorder, scheduler, storage, mirror, slots)
         log.on_full = session.wait_for_room
         try:
@@ -320,10 +322,22 @@ class _Session:
     def _workers(self) -> Any:
         return self._scheduler.controller
 
-    def _notices(self) -> list[str]:
+    def _notices(self) -> dict[str, str]:
         """What the live view says besides: what is waited for, and why."""
-        notices = [self._stopper.notice(), *self._supervisor.problems()]
-        return [text for text in notices if text]
+        notices = {
+            "stopping": self._stopper.notice(),
+            "waiting": self._why_waiting(),
+            **self._supervisor.problems(),
+        }
+        return {about: text for about, text in notices.items() if text}
+
+    def _why_waiting(self) -> str | None:
+        """Why no trial runs although some are waiting for a worker."""
+        running = len(self._scheduler.running())
+        if self._scheduler.at_work() == running:
+            return None
+        why = self._slots.why_waiting(running)
+        return why and f"waiting: {why}"
 
 
 def _can_be_reused(trainable: type[Trainable]) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from raytune_ahu.adapters.progress import format_configuration, format_seconds, format_value
+from raytune_ahu.faults import Fault
 from raytune_ahu.run_state import RunState, TrialState
 from raytune_ahu.space.nested import flatten
 from raytune_ahu.types import Mode, TrialStatus, as_loss
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from raytune_ahu.adapters.runner import RunResult
 
 _TOP = 3
+_REASON_CHARACTERS = 160
 
 
 def print_summary(result: RunResult, console: Console) -> None:
@@ -94,15 +96,21 @@ def _outcome(trial: TrialState) -> str:
 
 
 def _failure_lines(state: RunState) -> list[str]:
+    lines = []
+    if state.survived:
+        faults = ", ".join(f"{n} x {fault.value}" for fault, n in state.survived.most_common())
+        lines.append(f"Trials went on after: {faults}")
     failed = [t for t in state.trials.values() if t.status is TrialStatus.FAILED]
     if not failed:
-        return []
+        return lines
     reasons = Counter(_why(trial) for trial in failed)
-    lines = [f"{plural(len(failed), 'trial')} failed:"]
+    lines.append(f"{plural(len(failed), 'trial')} failed:")
     return lines + [f"  {count} x {reason}" for reason, count in reasons.most_common(3)]
 
 
 def _why(trial: TrialState) -> str:
-    if trial.error:
-        return trial.error.strip().splitlines()[-1]
+    if trial.error and not trial.told_to_stop:
+        text = trial.error.strip().splitlines()[-1][:_REASON_CHARACTERS]
+        is_plain = trial.fault in (None, Fault.EXCEPTION)
+        return text if is_plain or trial.fault is None else f"{trial.fault.value}: {text}"
     return (trial.reason or "the metric was not finite").partition(" in epoch ")[0]

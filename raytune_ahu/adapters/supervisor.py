@@ -22,6 +22,7 @@ from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.faults import Fault, will_retry
 from raytune_ahu.recorder import Recorder
 from raytune_ahu.retention import Retention
+from raytune_ahu.run_state import TrialState
 from raytune_ahu.types import ending
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from raytune_ahu.storage import CheckpointStorage
 
 _LOOK_EVERY_S = 1.0
+_FAULT_SHOWN_S = 60.0
 
 
 class Supervisor:
@@ -65,6 +67,8 @@ class Supervisor:
         self._news: dict[Trial, float] = {}  # trial at work -> when it was last heard of
         self._timed_out: set[Trial] = set()
         self._looked_at = 0.0
+        self._newest_fault = ""
+        self._fault_shown_until = 0.0
 
     # --- failures -------------------------------------------------------------------------------
 
@@ -91,10 +95,20 @@ class Supervisor:
             will_retry=retry,
             **({} if checkpoint is None else {"checkpoint": checkpoint}),
         )
+        self._newest_fault = self._describe(state, fault, retry)
+        self._fault_shown_until = time.monotonic() + _FAULT_SHOWN_S
         if state.told_to_stop and not retry:
             status = ending(state.value, state.resource, self._recorder.max_resource)
             self._recorder.finish(trial.trial_id, status)
         return retry
+
+    def _describe(self, state: TrialState, fault: Fault, retry: bool) -> str:
+        if not retry:
+            outcome = "ended" if state.told_to_stop else "failed"
+        else:
+            resource = max(state.checkpoints, default=0)
+            outcome = f"goes on from epoch {resource}" if resource else "starts again"
+        return f"{state.trial_id} after epoch {state.resource}: {fault.value}; it {outcome}"
 
     def _diagnose(self, trial: Trial, error: BaseException | None) -> tuple[Fault, str, str | None]:
         if trial in self._timed_out:
@@ -159,9 +173,12 @@ class Supervisor:
                 self._timed_out.add(trial)
                 ray.kill(at_work[trial])  # Ray then reports a lost worker
 
-    def problems(self) -> list[str]:
-        """What the user should know and can mend, for the live view."""
-        return [text for text in (self.space.blocked(), self._mirror.problem) if text]
+    def problems(self) -> dict[str, str | None]:
+        """What the user should know, for the live view; by what it is about."""
+        problems = {"space": self.space.blocked(), "record": self._mirror.problem}
+        if time.monotonic() < self._fault_shown_until:
+            problems[self._newest_fault] = self._newest_fault
+        return problems
 
 
 def _is_refused(error: BaseException | None) -> bool:

@@ -158,8 +158,8 @@ def spec_changes(spec: ExperimentSpec, recorded: dict[str, Any]) -> dict[str, An
     Raises:
         SpecError: If one of them may not be changed when a run is resumed.
     """
-    new = spec.to_dict()
-    changes = {key: new[key] for key in new if recorded.get(key) != new[key]}
+    old, new = ExperimentSpec.from_dict(recorded).to_dict(), spec.to_dict()
+    changes = {key: new[key] for key in new if old[key] != new[key]}
     refused = sorted(changes.keys() - CHANGEABLE)
     if refused:
         raise SpecError(

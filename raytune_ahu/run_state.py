@@ -161,7 +161,7 @@ class RunState:
         if resource in trial.checkpoints:
             self.drop_checkpoint(trial, resource)
         trial.checkpoints[resource] = event["checkpoint"]
-        trial.checkpoint_index = max(trial.checkpoint_index, _number(event["checkpoint"]))
+        trial.checkpoint_index = max(trial.checkpoint_index, checkpoint_number(event["checkpoint"]))
         trial.sizes[resource] = int(event.get("bytes", 0))
         self.checkpoint_bytes += trial.sizes[resource]
         self.largest_checkpoint = max(self.largest_checkpoint, trial.sizes[resource])
@@ -197,7 +197,7 @@ class RunState:
             trial.status = status
 
 
-def _number(checkpoint: str) -> int:
+def checkpoint_number(checkpoint: str) -> int:
     """Number of a checkpoint folder such as `trial_00003/checkpoint_000012`."""
     digits = checkpoint.rpartition("_")[2]
     return int(digits) if digits.isdigit() else -1

@@ -102,29 +102,34 @@ class CheckpointStorage:
         self.full(inside[len(prefix) :])
         return inside[len(prefix) :]
 
-    def checkpoints(self) -> dict[str, set[str]]:
+    def checkpoints(self, trial: str | None = None) -> dict[str, set[str]]:
         """Return the checkpoint folders that are there, by trial; empty if there is no run yet.
 
         A checkpoint that is being written or was half deleted is among them: which ones are whole,
         the record knows. In an object store this is one listing of all files (1000 a request).
 
+        Args:
+            trial: Look for those of one trial only.
+
         Raises:
             StorageError: If it cannot be listed.
         """
         found: dict[str, set[str]] = {}
-        for trial, folder in self._remote_folders() if self.is_remote else self._local_folders():
-            found.setdefault(trial, set()).add(f"{trial}/{folder}")
+        folders = self._remote_folders(trial) if self.is_remote else self._local_folders(trial)
+        for owner, folder in folders:
+            found.setdefault(owner, set()).add(f"{owner}/{folder}")
         return found
 
-    def _remote_folders(self) -> set[tuple[str, str]]:
+    def _remote_folders(self, trial: str | None) -> set[tuple[str, str]]:
         skip = len(self.root) + 1
-        selector = fs.FileSelector(self.root, allow_not_found=True, recursive=True)
+        place = self.root if trial is None else self.full(trial)
+        selector = fs.FileSelector(place, allow_not_found=True, recursive=True)
         paths = [info.path[skip:].split("/") for info in self._try("list", self._info, selector)]
         return {(p[0], p[1]) for p in paths if len(p) > 1 and p[1].startswith("checkpoint_")}
 
-    def _local_folders(self) -> set[tuple[str, str]]:
+    def _local_folders(self, trial: str | None) -> set[tuple[str, str]]:
         def listed() -> set[tuple[str, str]]:
-            folders = Path(self.root).glob("*/checkpoint_*/")
+            folders = Path(self.root).glob(f"{trial or '*'}/checkpoint_*/")
             return {(path.parent.name, path.name) for path in folders}
 
         return self._try("list", listed)

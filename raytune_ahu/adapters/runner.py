@@ -257,7 +257,7 @@ class _Session:
                 tune.run(
                     with_manifests(trainable),
                     name=spec.name,
-                    storage_path=spec.storage_path,
+                    storage_path=self._storage.storage_path,
                     search_alg=search,
                     scheduler=scheduler,
                     stop=self._stopper,
@@ -299,23 +299,17 @@ class _Session:
         """Bring state, disk and retention into line, and return what is left to be run."""
         existing = self._storage.checkpoints()
         forget_missing(self._recorder, existing)
-        restored = unfinished_trials(
-            self._recorder, self._retention, self._spec.checkpoint_frequency
-        )
         self._retention.release_all()
-        kept = {
-            path
-            for trial in self._recorder.state.trials.values()
-            for path in trial.checkpoints.values()
-        }
-        for path in sorted(set().union(*existing.values()) - kept):
-            self._mirror.delete_later(path)
-        return restored
+        for trial in self._recorder.state.trials.values():
+            self._supervisor.delete_unrecorded(trial, existing.get(trial.trial_id, ()))
+        return unfinished_trials(self._recorder, self._retention, self._spec.checkpoint_frequency)
 
     def _is_held(self) -> bool:
         """Whether nothing may start now."""
         held = self._stopper.interrupted or self._supervisor.space.blocked() is not None
         if held and self._progress is not None:
+            # With no trial left Ray does nothing but ask for one.
+            self._supervisor.on_step()
             self._progress.refresh()
         return held
 

@@ -17,7 +17,7 @@ RESERVE_BYTES = 16 * 2**20
 """Kept free for the log, whatever the checkpoints take."""
 
 _LOOK_EVERY_S = 1.0
-_WAIT_AFTER_FULL_S = 30.0
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 2.0, 60.0
 
 
 class SpaceGate:
@@ -36,11 +36,18 @@ class SpaceGate:
         self._state = state
         self._looked_at = float("-inf")
         self._full_until = float("-inf")
+        self._wait_s = _SHORTEST_WAIT_S
         self._answer: str | None = None
 
     def note_full(self) -> None:
-        """A worker found the disk full, maybe for a reason that cannot be seen from here."""
-        self._full_until = time.monotonic() + _WAIT_AFTER_FULL_S
+        """A worker found the disk full, maybe for a reason that cannot be seen from here.
+
+        New work waits for some seconds, twice as long each time it happens again.
+        """
+        now = time.monotonic()
+        again = now < self._full_until + _LONGEST_WAIT_S
+        self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S) if again else _SHORTEST_WAIT_S
+        self._full_until = now + self._wait_s
         self._looked_at = float("-inf")
 
     def blocked(self) -> str | None:
@@ -66,6 +73,6 @@ class SpaceGate:
         if now < self._full_until:
             return (
                 f"a worker found no space (quota of {self._storage.uri}, or its temporary folder "
-                f"{tempfile.gettempdir()}); trying again within {_WAIT_AFTER_FULL_S:g} s"
+                f"{tempfile.gettempdir()}); trying again within {self._wait_s:g} s"
             )
         return None

@@ -8,7 +8,7 @@ it takes effect. Start with `Supervisor.on_failure` and `Supervisor.on_step`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -22,7 +22,7 @@ from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.faults import Fault, will_retry
 from raytune_ahu.recorder import Recorder
 from raytune_ahu.retention import Retention
-from raytune_ahu.run_state import TrialState
+from raytune_ahu.run_state import TrialState, checkpoint_number
 from raytune_ahu.types import ending
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class Supervisor:
             will_retry=retry,
             **({} if checkpoint is None else {"checkpoint": checkpoint}),
         )
+        self._sweep(trial.trial_id)
         self._newest_fault = self._describe(state, fault, retry)
         self._fault_shown_until = time.monotonic() + _FAULT_SHOWN_S
         if state.told_to_stop and not retry:
@@ -126,6 +127,21 @@ class Supervisor:
     def is_worth_saving(self, trial_id: str) -> bool:
         """Whether the last checkpoint of a trial that ends now is to be kept."""
         return self._retention.is_worth_keeping(trial_id)
+
+    def _sweep(self, trial_id: str) -> None:
+        """Have deleted what a failed worker left of a checkpoint: it may be what fills the disk."""
+        state = self._recorder.state.trials[trial_id]
+        try:
+            there = self._storage.checkpoints(trial_id).get(trial_id, set())
+        except StorageError:
+            return  # the next resume looks again
+        self.delete_unrecorded(state, there)
+
+    def delete_unrecorded(self, state: TrialState, there: Collection[str]) -> None:
+        """Have checkpoints deleted that no event tells of; no later one gets the same name."""
+        for checkpoint in sorted(set(there) - set(state.checkpoints.values())):
+            state.checkpoint_index = max(state.checkpoint_index, checkpoint_number(checkpoint))
+            self._mirror.delete_later(checkpoint)
 
     def find(self, path: str, trial: Trial) -> tuple[str, int] | None:
         """Find a checkpoint that a worker has just written.

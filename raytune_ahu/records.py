@@ -77,7 +77,14 @@ def _unstrict(item: dict[str, Any]) -> Any:
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
     """Serialise to standard JSON; NaN and infinities survive the round trip through `loads`."""
-    return json.dumps(_strict(plain(value)), indent=indent, allow_nan=False, ensure_ascii=False)
+    return _dump(plain(value), indent)
+
+
+def _dump(value: Any, indent: int | None = None) -> str:
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
+    except ValueError:  # NaN and infinities are rare
+        return json.dumps(_strict(value), indent=indent, allow_nan=False, ensure_ascii=False)
 
 
 def loads(text: str) -> Any:
@@ -122,7 +129,7 @@ class RunLog:
     def write(self, event: str, **fields: Any) -> dict[str, Any]:
         """Append one event and return it as it was written."""
         record = {"event": event, "time": round(time.time(), 3), **plain(fields)}
-        line = (dumps(record) + "\n").encode()
+        line = (_dump(record) + "\n").encode()
         while not self._append(line):
             if self.on_full is None:
                 raise StorageError(f"cannot write {self.path}: the disk is full; make room")

@@ -33,8 +33,7 @@ class RecorderCallback(Callback):
         self._on_step = on_step
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Look for what hangs, and refresh the live view."""
-        self._supervisor.on_step()
+        """Do what is to be done again and again."""
         self._on_step()
 
     def on_trial_start(

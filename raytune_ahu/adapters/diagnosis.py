@@ -59,6 +59,11 @@ def text_of(error: BaseException | None) -> str:
     return _ANSI.sub("", str(error) if error is not None else "no exception was handed over")
 
 
+def is_missing(text: str) -> bool:
+    """Whether Ray says that a worker did not find the checkpoint it was to go on from."""
+    return "does not exist on storage anymore" in text
+
+
 def _is_disk_full(cause: Any, text: str) -> bool:
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
@@ -68,7 +73,7 @@ def _is_disk_full(cause: Any, text: str) -> bool:
 def _is_unreadable(cause: Any, text: str) -> bool:
     if isinstance(cause, CheckpointError) or type(cause).__name__ in _UNREADABLE:
         return True
-    return "does not exist on storage anymore" in text
+    return is_missing(text)
 
 
 def _node_is_lost(error: RayActorError, text: str) -> bool:

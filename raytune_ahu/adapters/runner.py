@@ -23,6 +23,7 @@ from ray.tune import CheckpointConfig, Trainable
 from rich.console import Console
 
 from raytune_ahu.adapters.callbacks import RecorderCallback
+from raytune_ahu.adapters.node_watch import NodeWatch
 from raytune_ahu.adapters.progress import Progress, make_progress
 from raytune_ahu.adapters.search import SETTINGS_KEY, RaySearch
 from raytune_ahu.adapters.shared_storage import check_shared
@@ -129,7 +130,8 @@ def run(
     slots.check()
     storage = CheckpointStorage(spec.storage_path, spec.name)
     storage.check_writable()
-    check_shared(storage, ray.nodes())
+    nodes = ray.nodes()
+    check_shared(storage, nodes)
     pure = scheduler.scheduler
     recorder = Recorder(searcher_for(spec, pure.rung_levels), pure, mode=spec.mode)
     with contextlib.ExitStack() as stack:
@@ -158,7 +160,7 @@ def run(
         if retry_failed:
             retry_oom = spec.retry_oom or bool(changes.keys() & RESOURCE_FIELDS)
             reopen_failed(recorder, retry_oom=retry_oom)
-        session = _Session(spec, recorder, scheduler, storage, mirror, slots)
+        session = _Session(spec, recorder, scheduler, storage, mirror, slots, nodes)
         log.on_full = session.wait_for_room
         try:
             ended = session.drive(trainable, verbose, console or Console())
@@ -192,6 +194,7 @@ class _Session:
         storage: Where the checkpoints lie.
         mirror: Deletes checkpoints once the record is safe.
         slots: Trials that may run at once.
+        nodes: The nodes that share the storage, as `ray.nodes()` lists them.
     """
 
     def __init__(
@@ -202,6 +205,7 @@ class _Session:
         storage: CheckpointStorage,
         mirror: RecordMirror,
         slots: Slots,
+        nodes: list[dict[str, Any]],
     ) -> None:
         self._spec, self._recorder, self._scheduler = spec, recorder, scheduler
         self._storage, self._mirror, self._slots = storage, mirror, slots
@@ -215,6 +219,7 @@ class _Session:
         self._supervisor = Supervisor(
             spec, recorder, storage, mirror, self._retention, self._stopper, self._workers
         )
+        self._watch = NodeWatch(storage, nodes, self._stopper.fail)
         self._progress: Progress | None = None
 
     def drive(self, trainable: type[Trainable], verbose: bool, console: Console) -> str:
@@ -265,9 +270,7 @@ class _Session:
                     checkpoint_config=CheckpointConfig(),
                     reuse_actors=spec.reuse_workers and _can_be_reused(trainable),
                     raise_on_failed_trial=False,
-                    callbacks=[
-                        RecorderCallback(recorder, self._supervisor, self._progress.refresh)
-                    ],
+                    callbacks=[RecorderCallback(recorder, self._supervisor, self._on_step)],
                     verbose=2 if verbose else 0,
                 )
             except tune.TuneError:
@@ -295,6 +298,13 @@ class _Session:
             )
         time.sleep(1.0)
 
+    def _on_step(self) -> None:
+        """What is done about ten times a second."""
+        self._supervisor.on_step()
+        self._watch.refresh()
+        if self._progress is not None:
+            self._progress.refresh()
+
     def _take_up(self) -> list[RestoredTrial]:
         """Bring state, disk and retention into line, and return what is left to be run."""
         existing = self._storage.checkpoints()
@@ -309,8 +319,7 @@ class _Session:
         held = self._stopper.interrupted or self._supervisor.space.blocked() is not None
         if held and self._progress is not None:
             # With no trial left Ray does nothing but ask for one.
-            self._supervisor.on_step()
-            self._progress.refresh()
+            self._on_step()
         return held
 
     def _workers(self) -> Any:

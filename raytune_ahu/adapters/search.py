@@ -95,6 +95,8 @@ class RaySearch(SearchAlgorithm):
         self._trainable_class: Any = None
         self._unfinished: dict[str, RunTrial] = {}
         self._ended: list[RunTrial] = []
+        self._to_retry: set[str] = set()
+        self._retries: list[RunTrial] = []
         self.exhausted = False
 
     # --- what Ray asks --------------------------------------------------------------------------
@@ -127,6 +129,9 @@ class RaySearch(SearchAlgorithm):
         if self._restored:
             return self._next_restored()
         if self.exhausted or self._at_work() >= self._slots() or self._worker_is_taken():
+            return None
+        self._retries = [trial for trial in self._retries if trial.status == Trial.PENDING]
+        if self._retries:
             return None
         if self._num_samples is not None and self._next_index >= self._num_samples:
             self.exhausted = True
@@ -191,6 +196,7 @@ class RaySearch(SearchAlgorithm):
             del self._unfinished[trial_id]
             if trial.will_retry and self._restore_point is not None:
                 self._restored.appendleft(self._restore_point(trial_id))
+                self._to_retry.add(trial_id)
             elif trial.status == Trial.ERROR:
                 # Ray tells nobody when a worker could not be reset for a trial.
                 self._searcher.finish(trial_id, TrialStatus.FAILED)
@@ -217,6 +223,10 @@ class RaySearch(SearchAlgorithm):
             trial.run_metadata.checkpoint_manager.register_checkpoint(result)
         if restored.paused:
             trial.set_status(Trial.PAUSED)
+        if restored.trial_id in self._to_retry:
+            self._to_retry.remove(restored.trial_id)
+            self._retries.append(trial)
+            trial.is_retry = True
         return trial
 
     def _make_trial(self, trial_id: str, configuration: Configuration) -> RunTrial:

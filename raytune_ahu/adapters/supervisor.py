@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune.experiment import Trial
 
-from raytune_ahu.adapters.diagnosis import diagnose, text_of
+from raytune_ahu.adapters.diagnosis import diagnose, is_missing, text_of
 from raytune_ahu.adapters.space_gate import SpaceGate
 from raytune_ahu.adapters.surroundings import RunStopper
 from raytune_ahu.errors import RunBusyError, StorageError
@@ -119,8 +119,11 @@ class Supervisor:
         text = text_of(error)
         if fault is not Fault.BAD_CHECKPOINT:
             return fault, text, None
-        checkpoint = trial.temporary_state.restoring_from.checkpoint
-        return fault, text, self._storage.relative(checkpoint.path)
+        checkpoint = self._storage.relative(trial.temporary_state.restoring_from.checkpoint.path)
+        if is_missing(text) and self._storage.exists(checkpoint):
+            self._stopper.fail(_not_shared(f"{trial.trial_id} did not find {checkpoint}", trial))
+            return Fault.STORAGE, text, None
+        return fault, text, checkpoint
 
     # --- checkpoints ----------------------------------------------------------------------------
 
@@ -153,13 +156,7 @@ class Supervisor:
         checkpoint = self._storage.relative(path)
         if self._storage.exists(checkpoint):
             return checkpoint, self._storage.size(checkpoint)
-        self._stopper.fail(
-            StorageError(
-                f"{trial.trial_id} on node {trial.node_ip} wrote {path}, and it cannot be seen "
-                "from here: every node must see --storage-path; use a shared file system or an "
-                "object store (s3://...), then --resume"
-            )
-        )
+        self._stopper.fail(_not_shared(f"{trial.trial_id} wrote {path}, unseen from here", trial))
         return None
 
     def release(self, trial_id: str) -> None:
@@ -195,6 +192,13 @@ class Supervisor:
         if time.monotonic() < self._fault_shown_until:
             problems[self._newest_fault] = self._newest_fault
         return problems
+
+
+def _not_shared(what: str, trial: Trial) -> StorageError:
+    return StorageError(
+        f"{what}, on node {trial.node_ip}: every node must see --storage-path; use a shared file "
+        "system or an object store (s3://...), then --resume"
+    )
 
 
 def _is_refused(error: BaseException | None) -> bool:

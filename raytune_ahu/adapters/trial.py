@@ -40,6 +40,9 @@ class RunTrial(Trial):
     """Where it enters itself when its status says that it has ended (Ray may take that back)."""
     will_retry: bool = False
     """Whether it failed and another object carries on with it."""
+    is_retry: bool = False
+    """Whether it carries on with one that failed. While it waits for a worker nothing else starts:
+    Ray would give the next free worker to whatever comes last."""
 
     def handle_error(self, exc: BaseException | None = None) -> None:
         """A failure; Ray may tell the same one twice."""

@@ -10,6 +10,7 @@ import pytest
 from raytune_ahu.errors import RecordError
 from raytune_ahu.recorder import Recorder
 from raytune_ahu.records import RunLog, dumps, read_events
+from raytune_ahu.retention import Retention
 from raytune_ahu.run_folder import unfinished_trials
 from raytune_ahu.run_state import RunState
 from raytune_ahu.search import build_searcher
@@ -221,7 +222,7 @@ def test_a_log_cut_at_any_line_can_be_resumed(tmp_path, space):
         resumed.replay(read_events(folder))
         with RunLog(folder) as log:
             resumed.attach(log)
-            restored = unfinished_trials(resumed, folder)
+            restored = unfinished_trials(resumed, Retention(resumed.state, 3), 1)
         final = {t.trial_id for t in resumed.state.trials.values() if t.status.is_final}
         assert final | {trial.trial_id for trial in restored} == resumed.state.trials.keys()
         assert not final & {trial.trial_id for trial in restored}

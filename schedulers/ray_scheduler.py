@@ -198,7 +198,7 @@ class RayScheduler(TrialScheduler):
         are left paused are stopped here.
         """
         controller = _raw(tune_controller)
-        if self.on_hold():
+        if self.on_hold() or _a_retry_waits(controller):
             return None
         self.controller = controller
         promoted = self.scheduler.next_trial()
@@ -246,6 +246,10 @@ class RayScheduler(TrialScheduler):
         state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
         self.scheduler.load_state_dict(state)
         self.metric_seen = True
+
+
+def _a_retry_waits(controller: Any) -> bool:
+    return any(getattr(trial, "is_retry", False) for trial in controller._pending_trials)
 
 
 def _search_is_over(search_alg: Any) -> bool:

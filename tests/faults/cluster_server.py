@@ -50,7 +50,10 @@ def main() -> None:
             nodes[node.node_id] = node
             answer(node.node_id)
             continue
-        node = nodes.pop(argument)
+        node = nodes.pop(argument, None)
+        if node is None:
+            answer("gone")
+            continue
         if command != "leave":
             raylet = node.all_processes["raylet"][0].process.pid
             for pid in family(raylet) if command == "crash" else [raylet]:

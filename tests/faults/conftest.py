@@ -19,6 +19,14 @@ def fault_cluster() -> Iterator[FaultCluster]:
     cluster.close()
 
 
+@pytest.fixture(scope="session")
+def bare_cluster() -> Iterator[FaultCluster]:
+    """A head without CPUs: trials need nodes that join."""
+    cluster = FaultCluster(cpus=0)
+    yield cluster
+    cluster.close()
+
+
 @pytest.fixture
 def start_run(fault_cluster: FaultCluster, tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Makes a run in a folder of its own."""

@@ -1,7 +1,7 @@
 """The driver of a run, in a process that can be killed; started by `harness.Driver`.
 
 It imports everything, reads its job from stdin (one line of JSON), and prints every event of the
-run's log right after it was written, then the reason why the run ended. The job:
+run's log right after it was written, what the live view prints, and why the run ended. The job:
 
     address    of the cluster
     spec       fields of the ExperimentSpec, as `to_dict` gives them
@@ -13,6 +13,7 @@ run's log right after it was written, then the reason why the run ended. The job
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -37,6 +38,14 @@ from tests.faults.harness import make_trainable
 def tell(event: dict[str, Any]) -> None:
     sys.stdout.write(dumps(event) + "\n")
     sys.stdout.flush()
+
+
+class Told(io.StringIO):
+    """Where the live view writes its plain lines."""
+
+    def write(self, text: str) -> int:
+        tell({"event": "printed", "text": text})
+        return len(text)
 
 
 def die() -> None:
@@ -125,7 +134,7 @@ def main() -> None:
         trainable=trainable,
         scheduler=RayScheduler(scheduler_for(spec)),
         resume=job["resume"],
-        console=Console(file=sys.stderr, width=200),
+        console=Console(file=Told(), width=200),
     )
     tell({"event": "done", "reason": result.ended})
     ray.shutdown()

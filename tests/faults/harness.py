@@ -43,12 +43,14 @@ def make_trainable() -> type[Any]:
     import time
     from pathlib import Path
 
+    import ray
     from ray import tune
 
     class Journaled(tune.Trainable):  # type: ignore[misc]
         def setup(self, config: dict[str, Any]) -> None:
             self.x = config["x"]
             self.settings = config["settings"]
+            self.node = ray.get_runtime_context().get_node_id()
             self.epoch = 0
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -65,7 +67,8 @@ def make_trainable() -> type[Any]:
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(self.settings.get("epoch_s", 0.0))
             loss = (self.x - 0.3) ** 2 + 0.5 / self.epoch
-            return {"loss": loss, "own_epoch": self.epoch, "worker": os.getpid()}
+            place = {"worker": os.getpid(), "node": self.node}
+            return {"loss": loss, "own_epoch": self.epoch, **place}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
             for name in ("state.json", "copy.json"):  # two files: a deletion can be half done

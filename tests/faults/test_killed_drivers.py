@@ -27,7 +27,7 @@ def kill_drivers(run, kills, *, seed, most_events):
         driver = run.next_driver(die_after={"event": None, "count": count} if inside else None)
         seen = leftovers = 0
         for event in driver.events():
-            seen += event["event"] != "taken up"
+            seen += event["event"] not in ("taken up", "printed")
             leftovers = leftovers or event.get("leftovers")
             if not inside and seen == count:
                 driver.process.kill()

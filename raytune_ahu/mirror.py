@@ -27,6 +27,8 @@ from raytune_ahu.errors import (
 from raytune_ahu.records import LOG_FILE, SPEC_FILE
 from raytune_ahu.storage import FAILURES, CheckpointStorage
 
+_MUCH = 8
+"""With so many checkpoints waiting to be deleted from a folder, they are not kept for longer."""
 RETRY_S = 15.0
 """After a failure of the storage, the next try comes so much later."""
 _DELETED_AT_ONCE = 50  # then a sign of life: an object store takes tens of milliseconds for each
@@ -116,7 +118,10 @@ class RecordMirror(ABC):
 
 
 class LocalRecord(RecordMirror):
-    """For a folder: deletes in the caller's thread, at most once a second, after a sync."""
+    """For a folder: deletes in the caller's thread, once a second or a few at once, after a sync.
+
+    A sync takes milliseconds (tens of them on a slow disk), which is why not each is deleted alone.
+    """
 
     _due = 0.0
 
@@ -124,8 +129,10 @@ class LocalRecord(RecordMirror):
         """Do nothing: the log in the folder is locked, and it is the only one."""
 
     def refresh(self) -> None:
-        """Delete what waits, if the last time was a second ago."""
-        if self._doomed and time.monotonic() >= self._due:
+        """Delete what waits, if the last time was a second ago or much is waiting."""
+        now = time.monotonic()
+        much = len(self._doomed) >= _MUCH and self.problem is None
+        if self._doomed and (much or now >= self._due):
             self._due = time.monotonic() + (1.0 if self.flush() else RETRY_S)
 
     def flush(self, timeout_s: float = 60.0) -> bool:

@@ -33,7 +33,9 @@ def find_run(
         StorageError: If the object store cannot be read.
     """
     if is_uri(name_or_path):
-        storage_path, _, name_or_path = name_or_path.rstrip("/").rpartition("/")
+        place, question, options = name_or_path.partition("?")
+        place, _, name_or_path = place.rstrip("/").rpartition("/")
+        storage_path = place + question + options
     in_store = is_uri(storage_path)
     records = Path(record_path if in_store else storage_path).expanduser().resolve()
     if not name_or_path:

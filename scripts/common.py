@@ -133,6 +133,8 @@ def _start(
     if args.retry_failed:
         raise SpecError("--retry-failed goes with --resume: a new run has no failed trials")
     check_new_run(spec)
+    if is_uri(spec.storage_path):
+        CheckpointStorage(spec.storage_path, spec.name).check_writable()
     try:
         _check_space(spec, trainable)
     except SpaceError as error:

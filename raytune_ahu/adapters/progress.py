@@ -208,7 +208,7 @@ class PlainProgress:
         self._console = console
         self._printed_at = time.monotonic()
         self._incumbent: Incumbent | None = None
-        self._noticed: set[str] = set()
+        self._noticed: dict[str, tuple[str, float]] = {}
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -222,17 +222,27 @@ class PlainProgress:
         if incumbent is not None and incumbent != self._incumbent:
             self._incumbent = incumbent
             self._print(f"[{format_seconds(self._view.seconds)}] ", incumbent)
-        notices = self._view.notices()
-        for about in notices.keys() - self._noticed:  # once, not with every change of a figure
+        self._print_notices(self._view.notices())
+        if time.monotonic() - self._printed_at > self.INTERVAL_S:
+            self._print_status()
+
+    def _print_notices(self, notices: dict[str, str]) -> None:
+        """Print what is new: other words every half minute at most, other figures never."""
+        now, before = time.monotonic(), self._noticed
+        self._noticed = {}
+        for about, text in notices.items():
+            words = _FIGURES.sub("", text)
+            known, printed_at = before.get(about, (None, -math.inf))
+            if words == known or now - printed_at < self.INTERVAL_S:
+                self._noticed[about] = before[about]
+                continue
+            self._noticed[about] = words, now
             self._console.print(
-                f"[{format_seconds(self._view.seconds)}] {notices[about]}",
+                f"[{format_seconds(self._view.seconds)}] {text}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
             )
-        self._noticed = set(notices)
-        if time.monotonic() - self._printed_at > self.INTERVAL_S:
-            self._print_status()
 
     def _print(self, prefix: str, incumbent: Incumbent) -> None:
         line = prefix + self._view.incumbent_line(incumbent)

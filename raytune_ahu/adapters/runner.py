@@ -254,7 +254,7 @@ class _Session:
         )
         self._progress = make_progress(recorder, spec, console, self._notices)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(quiet_ray(verbose, self._slots()))
+            stack.enter_context(quiet_ray(verbose))
             stack.enter_context(interruptible(self._stopper))
             if not verbose:
                 stack.enter_context(self._progress)

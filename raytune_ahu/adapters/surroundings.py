@@ -119,14 +119,14 @@ def interruptible(stopper: RunStopper) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet_ray(verbose: bool, slots: int) -> Iterator[None]:
+def quiet_ray(verbose: bool) -> Iterator[None]:
     """Switch off what the record replaces, unless `verbose`: Ray's loggers, tables and warnings.
 
     The loggers alone take 57 % of the driver's CPU and five files per trial.
     """
     settings = {
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "0" if verbose else "1",
-        "TUNE_MAX_PENDING_TRIALS_PG": str(slots),
+        "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # the slots are the limit, and may grow
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # snapshots of what the log holds already
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "1" if verbose else "0",

@@ -32,6 +32,14 @@ OPTIONS = (
     "--resource",
     "--accelerator-type",
     "--max-concurrent",
+    "--max-failures",
+    "--retry-oom",
+    "--retry-failed",
+    "--trial-timeout",
+    "--stop-timeout",
+    "--keep-best",
+    "--checkpoint-frequency",
+    "--record-path",
     "--name",
     "--storage-path",
     "--seed",
@@ -40,6 +48,8 @@ OPTIONS = (
     "--verbose",
 )
 SCRIPTS = ("tune_resnet.py", "tune_mnist.py")
+NOBODY = "s3://bucket/runs?scheme=http&endpoint_override=127.0.0.1:9&region=us-east-1"
+"""An object store at an address where nothing answers."""
 
 
 @pytest.fixture
@@ -188,6 +198,16 @@ def test_a_run_is_resumed_by_its_name_with_more_trials(script, tmp_path):
         (["--resume"], ["no run of", "is recorded in"]),
         (["--storage-path", "/proc/absent"], ["storage path /proc/absent cannot be written"]),
         (["--train-images", "3"], ["train_images=3"]),
+        (["--trial-timeout", "0"], ["trial_timeout_s=0", "above 0"]),
+        (["--stop-timeout", "-1"], ["stop_timeout_s=-1", "at least 0"]),
+        (["--keep-best", "-1"], ["keep_best=-1", "at least 0"]),
+        (["--checkpoint-frequency", "-1"], ["checkpoint_frequency=-1"]),
+        (["--max-failures", "-1"], ["max_failures=-1"]),
+        (["--retry-failed"], ["--retry-failed goes with --resume"]),
+        (["--record-path", "records"], ["--record-path is for runs in an object store"]),
+        (["--storage-path", "s3://"], ["s3://", "bucket"]),
+        (["--storage-path", "sss://bucket/runs"], ["sss://bucket/runs", "s3://bucket/prefix"]),
+        (["--storage-path", NOBODY], ["cannot write", "endpoint_override"]),
     ],
 )
 def test_a_wrong_option_gets_one_line_and_exit_code_2(script, tmp_path, arguments, fragments):

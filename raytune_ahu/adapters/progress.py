@@ -8,6 +8,7 @@ the recorder. Start with `make_progress`.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -32,6 +33,7 @@ _SHOWN_STATUSES = (
     TrialStatus.FAILED,
 )
 _MAX_RUNNING_SHOWN = 6
+_FIGURES = re.compile(r"[\d.]+ ?(kB|MB|GB)?")
 
 
 def format_seconds(seconds: float) -> str:
@@ -226,7 +228,7 @@ class PlainProgress:
         if time.monotonic() - self._printed_at > self.INTERVAL_S:
             self._print_status()
 
-    def _print_notices(self, notices: dict[str, str]) -> None:
+    def _print_notices(self, notices: Mapping[str, str]) -> None:
         """Print what is new: other words every half minute at most, other figures never."""
         now, before = time.monotonic(), self._noticed
         self._noticed = {}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from raytune_ahu.adapters import progress
 from raytune_ahu.adapters.progress import (
     LiveProgress,
     PlainProgress,
@@ -106,6 +108,28 @@ def test_plain_lines_tell_every_new_incumbent_once(recorder, spec):
     assert "best accuracy=0.9 at epoch 2 (a): lr=" in lines[0]
     assert "3 of 10 trials" in lines[1]
     assert "rungs 1: 3->1" in lines[1]
+
+
+def test_a_notice_is_printed_again_when_its_words_change_but_not_for_other_figures(
+    recorder, spec, monkeypatch
+):
+    now = [1000.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    notices = {}
+    out = io.StringIO()
+    view = make_progress(recorder, spec, Console(file=out, width=40), lambda: notices)
+    for second, text in [
+        (0, "disk nearly full: 900 kB free"),
+        (20, "disk nearly full: 1.2 MB free"),
+        (21, "waiting for a node"),
+        (29, "waiting for a node"),
+        (31, "waiting for a node"),
+    ]:
+        now[0] = 1000.0 + second
+        notices["room"] = text
+        view.refresh()
+    lines = [line for line in out.getvalue().splitlines() if "trials" not in line]
+    assert lines == ["[0:00] disk nearly full: 900 kB free", "[0:31] waiting for a node"]
 
 
 def test_the_best_trials_are_ordered_by_their_best_epoch(recorder):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
+from raytune_ahu.records import read_events
 from raytune_ahu.types import TrialStatus
 from tests.faults.harness import assert_nothing_is_lost
 
@@ -21,11 +24,19 @@ def add_node(bare_cluster):
 
     yield add
     for node in nodes:
-        bare_cluster.remove(node, "crash")  # does nothing if it is gone
+        # Ray counts a crashed node for half a minute yet. Does nothing if it is gone.
+        bare_cluster.remove(node, "leave")
 
 
 def errors_of(run):
     return [e for events in run.by_trial().values() for e in events if e["event"] == "errored"]
+
+
+def next_start(run, error):
+    """The first trial that begins or goes on after an error."""
+    events = list(read_events(run.record))
+    after = events[events.index(error) + 1 :]
+    return next(event for event in after if event["event"] in ("suggested", "started"))
 
 
 def assert_epochs_are_repeated_at_most_once(run, lost):
@@ -54,7 +65,7 @@ def test_the_trial_of_a_lost_node_goes_on_elsewhere_before_any_new_one(
         return {first, second} <= seen and event.get("resource", 0) >= 3
 
     driver.wait_for(is_time)
-    lost = driver.wait_for(lambda e: e["event"] == "reported" and e["metrics"]["node"] == first)
+    driver.wait_for(lambda e: e["event"] == "reported" and e["metrics"]["node"] == first)
     bare_cluster.remove(first, how)
     assert driver.finish() == "finished"
     driver.close()
@@ -64,12 +75,46 @@ def test_the_trial_of_a_lost_node_goes_on_elsewhere_before_any_new_one(
     assert [(e["fault"], e["will_retry"]) for e in errors] == [("node lost", True)]
     trial = errors[0]["trial"]
     assert_epochs_are_repeated_at_most_once(run, {trial})
-    events = [event for each in run.by_trial().values() for event in each]
-    goes_on = next(
-        e["time"] for e in events if e["trial"] == trial and e["time"] > errors[0]["time"]
-    )
-    begun = [e for e in events if e["event"] == "suggested"]
-    assert not [e for e in begun if errors[0]["time"] < e["time"] < goes_on]
-    after = [e for e in run.by_trial()[trial] if e["time"] >= goes_on and e["event"] == "reported"]
+    goes_on = next_start(run, errors[0])
+    assert goes_on["trial"] == trial
+    after = [
+        e
+        for e in run.by_trial()[trial]
+        if e["time"] >= goes_on["time"] and e["event"] == "reported"
+    ]
     assert {e["metrics"]["node"] for e in after} == {second}
-    assert lost["metrics"]["node"] == first
+
+
+def test_a_node_that_joins_during_the_run_takes_trials(bare_cluster, add_node, start_run):
+    add_node()
+    run = start_run(cluster=bare_cluster, num_samples=None, time_budget_s=600.0, scheduler="none")
+    driver = run.next_driver()
+    driver.wait_for(lambda event: event["event"] == "finished")
+    joined = add_node()
+    driver.wait_for(lambda e: e["event"] == "reported" and e["metrics"]["node"] == joined)
+    driver.process.send_signal(signal.SIGTERM)
+    assert driver.finish() == "interrupted"
+    driver.close()
+    assert errors_of(run) == []
+
+
+def test_a_run_whose_nodes_are_all_lost_waits_and_says_so_until_one_joins(
+    bare_cluster, add_node, start_run
+):
+    only = add_node()
+    run = start_run(cluster=bare_cluster, num_samples=3, scheduler="none")
+    driver = run.next_driver()
+    driver.wait_for(lambda event: event.get("resource", 0) >= 4)
+    bare_cluster.remove(only, "crash")
+    driver.wait_for(lambda event: "waiting for one to join" in event.get("text", ""))
+    joined = add_node()
+    assert driver.finish() == "finished"
+    driver.close()
+    assert_nothing_is_lost(run, workers=1)
+    errors = errors_of(run)
+    assert {(e["fault"], e["will_retry"]) for e in errors} == {("node lost", True)}
+    assert run.state().counts()[TrialStatus.COMPLETED] == 3
+    assert_epochs_are_repeated_at_most_once(run, {event["trial"] for event in errors})
+    assert next_start(run, errors[0])["trial"] == errors[0]["trial"]
+    last = [e for e in run.by_trial()["trial_00002"] if e["event"] == "reported"]
+    assert {event["metrics"]["node"] for event in last} == {joined}

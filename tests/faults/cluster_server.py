@@ -7,7 +7,9 @@ when the tests are killed. One command a line, one answer a line:
     add CPUS               a node joins; answers with its id
     leave ID               it is told to go (SIGTERM), as when a machine is shut down
     crash ID               its raylet and all of its workers are killed at once (SIGKILL)
+    crash_workers_first ID the same; the driver may hear of the workers before of the node
     lose_raylet ID         only its raylet is killed; its workers find out by themselves
+    freeze ID              all of it falls silent (SIGSTOP), as when power or network are gone
 """
 
 from __future__ import annotations
@@ -26,6 +28,15 @@ def family(pid: int) -> list[int]:
     return [pid, *(member for child in children for member in family(int(child)))]
 
 
+def victims(command: str, raylet: int) -> list[int]:
+    """The processes to kill, in this order."""
+    if command == "crash":
+        return family(raylet)
+    if command == "crash_workers_first":
+        return family(raylet)[::-1]
+    return [raylet] if command == "lose_raylet" else []
+
+
 def answer(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
@@ -41,6 +52,7 @@ def main() -> None:
             "no_monitor": True,
         },
     )
+    frozen = []
     nodes = {cluster.head_node.node_id: cluster.head_node}
     answer(cluster.address)
     for line in sys.stdin:
@@ -54,12 +66,19 @@ def main() -> None:
         if node is None:
             answer("gone")
             continue
-        if command != "leave":
-            raylet = node.all_processes["raylet"][0].process.pid
-            for pid in family(raylet) if command == "crash" else [raylet]:
+        raylet = node.all_processes["raylet"][0].process.pid
+        if command == "freeze":
+            frozen.append(node)
+            for pid in family(raylet):
+                os.kill(pid, signal.SIGSTOP)
+        else:
+            for pid in victims(command, raylet):
                 os.kill(pid, signal.SIGKILL)
-        cluster.remove_node(node, allow_graceful=command == "leave")
+            cluster.remove_node(node, allow_graceful=command == "leave")
         answer("gone")
+    for node in frozen:
+        for pid in family(node.all_processes["raylet"][0].process.pid):
+            os.kill(pid, signal.SIGKILL)
     cluster.shutdown()
 
 

@@ -45,7 +45,16 @@ def assert_epochs_are_repeated_at_most_once(run, lost):
         assert len(began) - len(set(began)) <= (trial in lost), trial
 
 
-@pytest.mark.parametrize("how", ["crash", "lose_raylet", "leave"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "crash",
+        pytest.param("crash_workers_first", marks=pytest.mark.slow),
+        pytest.param("lose_raylet", marks=pytest.mark.slow),
+        "leave",
+        pytest.param("freeze", marks=pytest.mark.slow),
+    ],
+)
 def test_the_trial_of_a_lost_node_goes_on_elsewhere_before_any_new_one(
     bare_cluster, add_node, start_run, how
 ):

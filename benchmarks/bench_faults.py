@@ -15,6 +15,7 @@ Written to --out: faults.md and faults.csv.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -155,17 +156,24 @@ class Experiment:
         for session in self.sessions:
             if session.process.poll() is None:
                 session.kill()
+        mark = os.fsencode(self.folder)  # the processes of a Ray name its temporary folder
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if mark in path.read_bytes():
+                    os.kill(int(path.parent.name), signal.SIGKILL)
 
     # --- in words
 
     def waste(self, outcome: dict[str, Any]) -> str:
         """Count epochs that were run again, and those of trials that were replaced."""
-        times = Counter((note["trial"], note["epoch"]) for note in self.epochs())
+        times = Counter((note["trial"], note["x"], note["epoch"]) for note in self.epochs())
         repeated = sum(times.values()) - len(times)
         words = f"{count(repeated, 'epoch')} repeated"
         if "trials" in outcome:
-            lost = sum(trial not in outcome["trials"] for trial, _ in times)
-            words += f", {lost} lost with trials that were replaced"
+            newest = {note["trial"]: note["x"] for note in self.epochs()}
+            kept = {(trial, newest.get(trial)) for trial in outcome["trials"]}
+            lost = sum((trial, x) not in kept for trial, x, _ in times)
+            words += f", {lost} lost"
         return words
 
     def ending(self, outcome: dict[str, Any]) -> str:
@@ -335,6 +343,8 @@ def bad_checkpoint(e: Experiment) -> str:
     for trial in live:
         # Stock Ray Tune puts the trial's id into the middle of the folder's name.
         found = sorted(Path(e.options["storage"], "run").glob(f"*{trial}*/checkpoint_*/state.json"))
+        if not found:
+            continue
         content = found[-1].read_bytes()
         found[-1].write_bytes(content[: len(content) // 2])
         cut += 1
@@ -499,6 +509,8 @@ def measure(name: str, stock: bool) -> dict[str, str]:
         experiment = Experiment(stock, Path(folder), **case.options)
         try:
             text = case.run(experiment)
+        except RuntimeError as error:
+            text = f"not measured: {shorten(' '.join(str(error).split()))}"
         finally:
             experiment.close()
     seconds = f"{time.monotonic() - began:.0f}"

@@ -219,10 +219,15 @@ def drive_stock(o: dict[str, Any], outcome: Outcome) -> None:
 
 
 def lose_a_node(cluster: Any, node: Any, o: dict[str, Any], outcome: Outcome) -> None:
-    """Kill a node once so many epochs were run, in a thread of the driver's process."""
+    """Kill a node once so many epochs were run and its trial has ended epoch 3, in a thread."""
     notes = Path(o["plan"]["notes"])
-    while not notes.exists() or notes.read_bytes().count(b"\n") < o["lose_node_after"]:
+    is_time = False
+    while not is_time:
         time.sleep(0.02)
+        lines = notes.read_text().splitlines(keepends=True) if notes.exists() else []
+        run = [json.loads(line) for line in lines if line.endswith("\n")]
+        newest = [note["epoch"] for note in run if note["node"] == node.node_id][-1:]
+        is_time = len(run) >= o["lose_node_after"] and newest == [3]
     outcome.note(lost_node=node.node_id, lost_at=time.time())
     cluster.remove_node(node, allow_graceful=False)
 
@@ -234,14 +239,15 @@ def drive(path: Path) -> None:
     os.environ[PLAN] = json.dumps(o["plan"])
     import ray
 
-    here: dict[str, Any] = {"_temp_dir": o["temp"], "include_dashboard": False}
     outcome = Outcome(path.with_suffix(".outcome"))
     if o["lose_node_after"] is None:
-        ray.init(address="local", num_cpus=2, **here, log_to_driver=False)
+        temp = {"_temp_dir": o["temp"], "include_dashboard": False}
+        ray.init(address="local", num_cpus=2, log_to_driver=False, **temp)
     else:
         from ray.cluster_utils import Cluster
 
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **here})
+        head = {"num_cpus": 0, "temp_dir": o["temp"]}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         ray.init(address=cluster.address, log_to_driver=False)
         arguments = (cluster, nodes[-1], o, outcome)

@@ -95,8 +95,8 @@ def tell_leftovers() -> None:
     """Say which checkpoints lie about, once a session has put state and disk in order."""
     take_up = runner._Session._take_up
 
-    def take_up_and_tell(session: Any) -> Any:
-        restored = take_up(session)
+    def take_up_and_tell(session: Any, *arguments: Any) -> Any:
+        restored = take_up(session, *arguments)
         session._mirror.flush()
         there = set().union(*session._storage.checkpoints().values())
         trials = session._recorder.state.trials.values()

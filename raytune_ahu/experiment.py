@@ -97,7 +97,7 @@ class ExperimentSpec:
     """Whether a trial that ran out of memory is tried again as after any other exception."""
     trial_timeout_s: float | None = None
     """Seconds without a report after which a trial is ended as failed; None: it may take for ever.
-    Starting, restoring and the first epoch count as well."""
+    While its worker starts and sets it up it has five minutes more."""
     stop_timeout_s: float = 20.0
     """Seconds that running trials get to finish their epoch and save, after an interrupt."""
     keep_best: int = 3

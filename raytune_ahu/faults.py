@@ -10,8 +10,8 @@ from __future__ import annotations
 from enum import Enum
 
 MAX_LOSSES = 3
-"""A trial whose worker dies (or whose checkpoint cannot be written) so often without a report in
-between is failed: its configuration may be what kills the worker."""
+"""A trial whose worker dies (or whose checkpoint cannot be written) so often without getting any
+further is failed: its configuration may be what kills the worker."""
 
 
 class Fault(str, Enum):
@@ -54,7 +54,7 @@ def will_retry(
     Args:
         fault: What happened now.
         failures: Faults of the trial before this one that count as failures.
-        losses: Losses since its newest report, before this one.
+        losses: Losses since it last got further than ever before, without this one.
         max_failures: How often a trial is tried again after a failure.
         retry_oom: Whether running out of memory counts as any other exception.
     """

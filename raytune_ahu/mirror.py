@@ -107,14 +107,15 @@ class RecordMirror(ABC):
         self.close()
 
     def _delete(self, doomed: list[str]) -> list[str]:
-        """Delete checkpoints up to the first that cannot be; return what is left."""
-        for number, relative in enumerate(doomed):
+        """Delete checkpoints; return those that cannot be, for another try."""
+        left = []
+        for relative in doomed:
             try:
                 self._storage.delete(relative)
             except StorageError as error:
                 self.problem = f"old checkpoints cannot be deleted: {error}"
-                return doomed[number:]
-        return []
+                left.append(relative)
+        return left
 
 
 class LocalRecord(RecordMirror):
@@ -284,14 +285,17 @@ class RemoteRecord(RecordMirror):
             self._upload()
         except FAILURES as error:
             return self._fail(f"the record cannot be copied to {self._storage.uri}: {error}")
+        left: list[str] = []
         while doomed:
             some, doomed = doomed[:_DELETED_AT_ONCE], doomed[_DELETED_AT_ONCE:]
-            left = self._delete(some)
-            del self._doomed[: len(some) - len(left)]
-            if left:
-                return self._fail(self.problem)
+            kept = self._delete(some)
+            for relative in set(some) - set(kept):
+                self._doomed.remove(relative)
+            left += kept
             if doomed and not self._renew():
                 return False
+        if left:
+            return self._fail(self.problem)
         self.problem = None
         took = time.monotonic() - began
         self._due = time.monotonic() + max(self._interval_s, 4 * took)

@@ -135,8 +135,19 @@ class RunLog:
                 raise StorageError(f"cannot write {self.path}: the disk is full; make room")
             self.on_full(len(line))
         if time.monotonic() - self._synced > 1.0:
-            self.sync()
+            self._sync_or_wait(len(line))
         return record
+
+    def _sync_or_wait(self, size: int) -> None:
+        """Sync; some file systems say only then that there is no room."""
+        while True:
+            try:
+                return self.sync()
+            except OSError as error:
+                if not is_disk_full(error) or self.on_full is None:
+                    reason = error.strerror or error
+                    raise StorageError(f"cannot write {self.path}: {reason}") from error
+                self.on_full(size)
 
     def _append(self, line: bytes) -> bool:
         """Append a line as a whole; False if the disk is full."""

@@ -169,41 +169,51 @@ def spec_changes(spec: ExperimentSpec, recorded: dict[str, Any]) -> dict[str, An
     return changes
 
 
-def forget_missing(recorder: Recorder, existing: Mapping[str, Collection[str]]) -> None:
+def forget_missing(recorder: Recorder, existing: Mapping[str, Collection[str]]) -> int:
     """Take checkpoints out of the state that are recorded and not there any more.
 
     Args:
         recorder: The replayed recorder.
         existing: Trial -> checkpoints that are there, relative to the run's place.
+
+    Returns:
+        How many unfinished trials have lost all that they had, and start again.
     """
+    lost = 0
     for trial in recorder.state.trials.values():
         there = existing.get(trial.trial_id, ())
+        had = bool(trial.checkpoints)
         for resource in [r for r, path in trial.checkpoints.items() if path not in there]:
             recorder.state.drop_checkpoint(trial, resource)
+        lost += had and not trial.checkpoints and not trial.status.is_final
+    return lost
 
 
-def unfinished_trials(
-    recorder: Recorder, retention: Retention, checkpoint_frequency: int
-) -> list[RestoredTrial]:
+def unfinished_trials(recorder: Recorder, retention: Retention) -> list[RestoredTrial]:
     """Return what the earlier sessions left unfinished, after ending what was decided but not done.
 
     A trial that was told to stop and whose last checkpoint is to be kept, but was not written any
-    more, runs its last epoch again. Paused trials come first: they need no worker, and may be
-    promoted at any time.
+    more, runs its last epoch again if that is all that is missing. Paused trials come first: they
+    need no worker, and may be promoted at any time.
     """
     restored = []
     for trial in list(recorder.state.trials.values()):
         if trial.status.is_final:
             continue
-        if trial.told_to_stop and not (
-            retention.is_worth_keeping(trial.trial_id)
-            and 0 < trial.resource - max(trial.checkpoints, default=0) <= checkpoint_frequency
-        ):
+        worth_an_epoch = lacks_last_checkpoint(trial) and retention.is_worth_keeping(trial.trial_id)
+        if trial.told_to_stop and not worth_an_epoch:
             status = ending(trial.value, trial.resource, recorder.max_resource)
             recorder.finish(trial.trial_id, status)
+        elif trial.given_up:
+            recorder.finish(trial.trial_id, TrialStatus.FAILED)
         else:
             restored.append(restore_point(trial))
     return sorted(restored, key=lambda trial: not trial.paused)
+
+
+def lacks_last_checkpoint(trial: TrialState) -> bool:
+    """Whether a trial has the checkpoint of the epoch before its newest report, but not of that."""
+    return max(trial.checkpoints, default=-1) == trial.resource - 1
 
 
 def reopen_failed(recorder: Recorder, *, retry_oom: bool) -> list[str]:

@@ -37,7 +37,11 @@ class TrialState:
     failures: int = 0
     """Faults that count against `max_failures`."""
     losses: int = 0
-    """Workers it lost since its newest report."""
+    """Workers it lost since it last got further than ever before."""
+    furthest: int = 0
+    """Highest resource it has reported."""
+    given_up: bool = False
+    """Whether its newest fault was final."""
     fault: Fault | None = None
     """What happened to it last, if anything did."""
     seconds: float = 0.0
@@ -136,7 +140,8 @@ class RunState:
         trial.resource, trial.value = int(event["resource"]), event["value"]
         trial.epochs_run += 1
         self.epochs_run += 1
-        trial.losses = 0
+        if trial.resource > trial.furthest:
+            trial.furthest, trial.losses = trial.resource, 0
         trial.reason = event["metrics"].get("failure")
         trial.told_to_stop = event["decision"] == "stop"
         trial.seconds += float(event["metrics"].get("time_this_iter_s") or 0.0)
@@ -175,6 +180,7 @@ class RunState:
         unreadable = event.get("checkpoint")
         for resource in [r for r, path in trial.checkpoints.items() if path == unreadable]:
             self.drop_checkpoint(trial, resource)
+        trial.given_up = not event["will_retry"]
         if event["will_retry"]:
             self.survived[trial.fault] += 1
             self._move(trial, TrialStatus.PENDING)
@@ -182,6 +188,7 @@ class RunState:
     def _on_retried(self, event: Mapping[str, Any]) -> None:
         trial = self.trials[event["trial"]]
         trial.failures = trial.losses = 0
+        trial.given_up = False
         self._move(trial, TrialStatus.PENDING)
 
     def _on_finished(self, event: Mapping[str, Any]) -> None:

@@ -111,5 +111,10 @@ class AshaPromotion(RungScheduler):
         self._pause(trial_id, trial, rung)
         return Decision.PAUSE
 
+    def _again(self, trial: ScheduledTrial, rung: Rung, trial_id: str) -> Decision:
+        if rung[trial_id].survived:
+            return Decision.CONTINUE
+        return self._judge(trial_id, trial, rung)  # it failed while it was being paused
+
     def _keep(self, n_entries: int) -> int:
         return n_entries // self._eta

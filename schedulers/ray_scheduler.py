@@ -220,6 +220,13 @@ class RayScheduler(TrialScheduler):
                 controller.stop_trial(trial)
         return None
 
+    def drain(self) -> None:
+        """Let trials that are being saved give up their workers afterwards."""
+        decisions = {} if self.controller is None else self.controller._cached_trial_decisions
+        for trial_id, decision in decisions.items():
+            if decision == TrialScheduler.CONTINUE:
+                decisions[trial_id] = TrialScheduler.PAUSE
+
     def at_work(self) -> int:
         """How many trials have a worker or wait for one."""
         if self.controller is None:
@@ -253,8 +260,8 @@ def _a_retry_waits(controller: Any) -> bool:
 
 
 def _search_is_over(search_alg: Any) -> bool:
-    exhausted = getattr(search_alg, "exhausted", None)
-    return bool(search_alg.is_finished() if exhausted is None else exhausted)
+    over = getattr(search_alg, "nothing_to_come", None)
+    return bool(search_alg.is_finished() if over is None else over)
 
 
 def _raw(controller: Any) -> Any:

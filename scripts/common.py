@@ -40,6 +40,7 @@ from raytune_ahu.finding import find_run
 from raytune_ahu.run_folder import check_new_run, check_old_run
 from raytune_ahu.search import searcher_for
 from raytune_ahu.storage import CheckpointStorage, is_uri
+from raytune_ahu.types import TrialStatus
 from schedulers import scheduler_for
 from schedulers.ray_scheduler import RayScheduler
 from trainables import ImageTrainable, default_space_path
@@ -257,8 +258,12 @@ def _print_next(result: RunResult, console: Console) -> None:
     spec = result.spec
     command = f"{_interpreter()} {shlex.quote(sys.argv[0])} --resume "
     command += shlex.quote(str(result.folder))
-    if result.ended == "finished" and spec.num_samples is not None:
-        command += f" --num-samples {spec.num_samples * 2}"
+    failed = result.state.counts()[TrialStatus.FAILED]
+    if result.state.incumbent is None and failed and result.ended == "finished":
+        command += " --retry-failed"
+        console.print("Next: mend what made them fail, and try them again:")
+    elif result.ended == "finished" and spec.num_samples is not None:
+        command += f" --num-samples {2 * max(spec.num_samples, len(result.state.trials))}"
         console.print("Next: twice as many trials, building on these:")
     elif result.ended == "time budget":
         command += f" --time-budget {2 * (spec.time_budget_s or 0):g}"

@@ -247,7 +247,8 @@ def _add_fault_options(parser: argparse.ArgumentParser) -> None:
         "--trial-timeout",
         type=float,
         metavar="SECONDS",
-        help="end a trial that reports nothing for so long, as failed (default never)",
+        help="end a trial that reports nothing for so long, as failed; it has five minutes more "
+        "while its worker starts (default never)",
     )
     faults.add_argument(
         "--stop-timeout",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ray.tune import Callback
 from ray.tune.result import TRAINING_ITERATION
 
+from raytune_ahu.errors import AhuError
+
 if TYPE_CHECKING:
     from ray.tune import Checkpoint
     from ray.tune.experiment import Trial
@@ -61,14 +63,18 @@ class RecorderCallback(Callback):
     ) -> None:
         """Record a checkpoint that is whole; older ones may go now."""
         self._supervisor.hear_of(trial)
-        found = self._supervisor.find(checkpoint.path, trial)
-        if found is not None:
-            path, size = found
-            resource = int(trial.last_result[TRAINING_ITERATION])
-            self._recorder.record(
-                "saved", trial=trial.trial_id, resource=resource, checkpoint=path, bytes=size
-            )
-            self._supervisor.release(trial.trial_id)
+        try:
+            found = self._supervisor.find(checkpoint.path, trial)
+            if found is not None:
+                path, size = found
+                resource = int(trial.last_result[TRAINING_ITERATION])
+                self._supervisor.replace(trial.trial_id, resource, path)
+                self._recorder.record(
+                    "saved", trial=trial.trial_id, resource=resource, checkpoint=path, bytes=size
+                )
+                self._supervisor.release(trial.trial_id)
+        except AhuError as error:
+            self._supervisor.fail(error)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any

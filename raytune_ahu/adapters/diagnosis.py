@@ -12,15 +12,25 @@ import socket
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 
 from raytune_ahu.errors import CheckpointError
 from raytune_ahu.faults import Fault
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# The line of a traceback that names the exception, not a line of source code.
 _OUT_OF_MEMORY = re.compile(
-    r"CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
-    r"|OutOfMemoryError|\bMemoryError\b|not enough memory: you tried to allocate"
+    r"^[\w.]*(OutOfMemoryError|MemoryError)\b"
+    r"|^[\w.]+(Error|Exception): .*(CUDA out of memory|CUDA error: out of memory"
+    r"|CUBLAS_STATUS_ALLOC_FAILED|not enough memory: you tried to allocate)",
+    re.MULTILINE,
 )
 _KILLED_FOR_MEMORY = re.compile(r"running low on memory|memory pressure|Memory on the node")
 _NODE_DIED = re.compile(r"node has died|node was terminated|node is (dead|preempted)")
@@ -38,9 +48,9 @@ def diagnose(error: BaseException | None, *, restoring: bool, saving: bool) -> F
         saving: Whether a checkpoint was being written.
     """
     text = text_of(error)
+    if isinstance(error, OutOfMemoryError) or _KILLED_FOR_MEMORY.search(text):
+        return Fault.OUT_OF_MEMORY
     if isinstance(error, RayActorError) and not error.actor_init_failed:
-        if _KILLED_FOR_MEMORY.search(text):
-            return Fault.OUT_OF_MEMORY
         return Fault.NODE_LOST if _node_is_lost(error, text) else Fault.WORKER_LOST
     cause = getattr(error, "cause", error)
     if isinstance(cause, MemoryError) or _OUT_OF_MEMORY.search(text):
@@ -49,9 +59,39 @@ def diagnose(error: BaseException | None, *, restoring: bool, saving: bool) -> F
         return Fault.DISK_FULL
     if restoring and _is_unreadable(cause, text):
         return Fault.BAD_CHECKPOINT
-    if saving and isinstance(cause, OSError):
+    if (saving or restoring) and isinstance(cause, OSError):
         return Fault.STORAGE
     return Fault.EXCEPTION
+
+
+class LostWorkerError(ActorDiedError):
+    """A worker that was lost for a reason which Ray gives by an exception of another kind."""
+
+    def __init__(self, reason: RayError) -> None:
+        super().__init__()
+        self.error_msg = f"{type(reason).__name__}: {reason}"
+
+
+def contain_losses(controller: Any) -> None:
+    """Let Ray's controller outlive a worker that was killed for memory, or lost with its node.
+
+    Its actor manager knows only errors of tasks and of actors, and ends the run at any other: also
+    at the one with which Ray tells that its memory monitor has killed a worker.
+    """
+    manager = controller._actor_manager
+    if getattr(manager, "losses_are_contained", False):
+        return
+    manager.losses_are_contained = True
+    handle = manager._actor_task_failed
+
+    def handle_all(tracked_task: Any, exception: Exception) -> None:
+        if isinstance(exception, RayError) and not isinstance(
+            exception, RayActorError | RayTaskError
+        ):
+            exception = LostWorkerError(exception)
+        handle(tracked_task, exception)
+
+    manager._actor_task_failed = handle_all
 
 
 def text_of(error: BaseException | None) -> str:

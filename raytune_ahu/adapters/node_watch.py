@@ -1,19 +1,24 @@
-"""Asks nodes that join during a run whether they share its storage."""
+"""Asks nodes that join during a run whether they share its storage.
+
+One that does not is named in the live view, and asked again: it may only be slow. If a trial runs
+there all the same, its first checkpoint shows it, and the run is ended in order.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
 
 from raytune_ahu.adapters.shared_storage import check_shared
-from raytune_ahu.errors import AhuError, StorageError
+from raytune_ahu.errors import StorageError
 from raytune_ahu.storage import CheckpointStorage
 
 _LOOK_EVERY_S = 5.0
+_ASK_AGAIN_S = 60.0
 
 
 class NodeWatch:
@@ -22,19 +27,18 @@ class NodeWatch:
     Args:
         storage: The run's storage.
         known: The nodes that were asked at the start (`ray.nodes()`).
-        on_error: Called with the error if a node does not share the storage.
     """
 
     def __init__(
         self,
         storage: CheckpointStorage,
         known: Sequence[Mapping[str, Any]],
-        on_error: Callable[[AhuError], None],
     ) -> None:
         self._storage = storage
         self._known = {node["NodeID"] for node in known}
-        self._on_error = on_error
         self._due = time.monotonic() + _LOOK_EVERY_S
+        self.problem: str | None = None
+        """Which node does not share the storage, as far as is known."""
 
     def refresh(self) -> None:
         """Look, if it is time."""
@@ -49,5 +53,8 @@ class NodeWatch:
     def _ask(self, nodes: Sequence[Mapping[str, Any]]) -> None:
         try:
             check_shared(self._storage, nodes)
+            self.problem = None
         except StorageError as error:
-            self._on_error(error)
+            self.problem = str(error)
+            self._due = time.monotonic() + _ASK_AGAIN_S
+            self._known.difference_update(node["NodeID"] for node in nodes)

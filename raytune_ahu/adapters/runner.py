@@ -74,6 +74,10 @@ class SchedulerAdapter(Protocol):
         """Trials that a worker trains or saves now."""
         ...
 
+    def drain(self) -> None:
+        """Let trials that are being saved give up their workers afterwards."""
+        ...
+
     def set_search_properties(self, metric: str | None, mode: str | None) -> bool:
         """Tell it which metric to read."""
         ...
@@ -165,7 +169,9 @@ def run(
         try:
             ended = session.drive(trainable, verbose, console or Console())
         except BaseException as error:
-            recorder.record("run_ended", reason=f"{type(error).__name__}: {error}")
+            at_once = isinstance(error, KeyboardInterrupt)
+            reason = "interrupted at once" if at_once else f"{type(error).__name__}: {error}"
+            recorder.record("run_ended", reason=reason)
             raise
         recorder.record("run_ended", reason=ended)
     return RunResult(spec, spec.folder, recorder.state, ended)
@@ -219,13 +225,13 @@ class _Session:
         self._supervisor = Supervisor(
             spec, recorder, storage, mirror, self._retention, self._stopper, self._workers
         )
-        self._watch = NodeWatch(storage, nodes, self._stopper.fail)
+        self._watch = NodeWatch(storage, nodes)
         self._progress: Progress | None = None
 
     def drive(self, trainable: type[Trainable], verbose: bool, console: Console) -> str:
         """Call `tune.run` and return why it ended."""
         spec, recorder, scheduler = self._spec, self._recorder, self._scheduler
-        restored = self._take_up()
+        restored = self._take_up(console)
         limit = spec.num_samples
         if not restored and limit is not None and len(recorder.state.trials) >= limit:
             return "finished"
@@ -233,7 +239,7 @@ class _Session:
         scheduler.slots = self._slots
         scheduler.metric_seen = recorder.state.metric_seen
         scheduler.on_hold = self._is_held
-        scheduler.is_draining = lambda: self._stopper.interrupted
+        scheduler.is_draining = lambda: self._stopper.is_ending
         scheduler.set_search_properties(spec.metric, spec.mode)
         search = RaySearch(
             recorder,
@@ -291,7 +297,8 @@ class _Session:
         self._supervisor.space.note_full()
         if self._progress is not None:
             self._progress.refresh()
-        if self._stopper.interrupted:
+        self._mirror.refresh()  # deletions that wait may be all the room that is needed
+        if self._stopper.stop_all() or self._stopper.is_ending:
             raise StorageError(
                 f"the disk of {self._spec.folder} is full: {needed} bytes of the log did not fit; "
                 "make room, then --resume"
@@ -305,18 +312,29 @@ class _Session:
         if self._progress is not None:
             self._progress.refresh()
 
-    def _take_up(self) -> list[RestoredTrial]:
+    def _take_up(self, console: Console) -> list[RestoredTrial]:
         """Bring state, disk and retention into line, and return what is left to be run."""
         existing = self._storage.checkpoints()
-        forget_missing(self._recorder, existing)
+        lost = forget_missing(self._recorder, existing)
+        if lost:
+            console.print(
+                f"{lost} unfinished trials have no checkpoint in {self._storage.uri} any more, "
+                "and start again",
+                style="yellow",
+            )
         self._retention.release_all()
         for trial in self._recorder.state.trials.values():
             self._supervisor.delete_unrecorded(trial, existing.get(trial.trial_id, ()))
-        return unfinished_trials(self._recorder, self._retention, self._spec.checkpoint_frequency)
+        restored = unfinished_trials(self._recorder, self._retention)
+        for trial_id in self._recorder.state.trials:
+            self._supervisor.release(trial_id)
+        return restored
 
     def _is_held(self) -> bool:
         """Whether nothing may start now."""
-        held = self._stopper.interrupted or self._supervisor.space.blocked() is not None
+        held = self._stopper.is_ending or self._supervisor.space.blocked() is not None
+        if self._stopper.is_ending:
+            self._scheduler.drain()
         if held and self._progress is not None:
             # With no trial left Ray does nothing but ask for one.
             self._on_step()
@@ -330,6 +348,7 @@ class _Session:
         notices = {
             "stopping": self._stopper.notice(),
             "waiting": self._why_waiting(),
+            "nodes": self._watch.problem,
             **self._supervisor.problems(),
         }
         return {about: text for about, text in notices.items() if text}

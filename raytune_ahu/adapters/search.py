@@ -161,6 +161,12 @@ class RaySearch(SearchAlgorithm):
                 status = TrialStatus.FAILED
         self._searcher.finish(trial_id, status)
 
+    @property
+    def nothing_to_come(self) -> bool:
+        """Whether no trial will be handed to Ray any more, neither a new one nor a retried one."""
+        retries = any(trial.will_retry for trial in self._ended)
+        return self.exhausted and not self._restored and not retries
+
     def is_finished(self) -> bool:
         """Whether all trials are suggested and have ended.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raytune_ahu.adapters.progress import format_bytes
 from raytune_ahu.run_state import RunState
-from raytune_ahu.types import TrialStatus
 
 if TYPE_CHECKING:
     from raytune_ahu.storage import CheckpointStorage
@@ -29,11 +29,15 @@ class SpaceGate:
     Args:
         storage: Where the checkpoints lie.
         state: The run's state.
+        running: Counts the trials that run now.
     """
 
-    def __init__(self, storage: CheckpointStorage, state: RunState) -> None:
+    def __init__(
+        self, storage: CheckpointStorage, state: RunState, running: Callable[[], int]
+    ) -> None:
         self._storage = storage
         self._state = state
+        self._running = running
         self._looked_at = float("-inf")
         self._full_until = float("-inf")
         self._wait_s = _SHORTEST_WAIT_S
@@ -60,8 +64,7 @@ class SpaceGate:
 
     def needed(self) -> int:
         """Bytes that should be free before more work starts."""
-        running = self._state.counts()[TrialStatus.RUNNING]
-        return RESERVE_BYTES + (running + 1) * self._state.largest_checkpoint
+        return RESERVE_BYTES + (self._running() + 1) * self._state.largest_checkpoint
 
     def _look(self, now: float) -> str | None:
         free, needed = self._storage.free_bytes(), self.needed()

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune.experiment import Trial
 
-from raytune_ahu.adapters.diagnosis import diagnose, is_missing, text_of
+from raytune_ahu.adapters.diagnosis import contain_losses, diagnose, is_missing, text_of
 from raytune_ahu.adapters.space_gate import SpaceGate
 from raytune_ahu.adapters.surroundings import RunStopper
-from raytune_ahu.errors import RunBusyError, StorageError
+from raytune_ahu.errors import AhuError, RunBusyError, StorageError
 from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.faults import Fault, will_retry
 from raytune_ahu.recorder import Recorder
 from raytune_ahu.retention import Retention
+from raytune_ahu.run_folder import lacks_last_checkpoint
 from raytune_ahu.run_state import TrialState, checkpoint_number
-from raytune_ahu.types import ending
+from raytune_ahu.types import TrialStatus, ending
 
 if TYPE_CHECKING:
     from raytune_ahu.mirror import RecordMirror
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY_S = 1.0
 _FAULT_SHOWN_S = 60.0
+_STALL_S = 2.0
 
 
 class Supervisor:
@@ -45,6 +47,9 @@ class Supervisor:
         stopper: Ends the run where it cannot go on.
         controller: Returns Ray's controller, or None while there is none.
     """
+
+    START_ALLOWANCE_S = 300.0
+    """What a worker may take longer than `trial_timeout_s` while it starts and sets up its trial."""
 
     def __init__(
         self,
@@ -62,11 +67,12 @@ class Supervisor:
         self._mirror = mirror
         self._retention = retention
         self._stopper = stopper
-        self.space = SpaceGate(storage, recorder.state)
+        self.space = SpaceGate(storage, recorder.state, lambda: len(_at_work(controller())))
         self._controller = controller
         self._news: dict[Trial, float] = {}  # trial at work -> when it was last heard of
         self._timed_out: set[Trial] = set()
         self._looked_at = 0.0
+        self._stepped_at = time.monotonic()
         self._newest_fault = ""
         self._fault_shown_until = 0.0
 
@@ -83,7 +89,7 @@ class Supervisor:
             max_failures=self._spec.max_failures,
             retry_oom=self._spec.retry_oom,
         ) and not _is_refused(error)
-        if state.told_to_stop and fault.is_failure:
+        if state.told_to_stop and (fault.is_failure or not lacks_last_checkpoint(state)):
             retry = False  # it has done its epochs; only what came after them went wrong
         if fault is Fault.DISK_FULL:
             self.space.note_full()
@@ -98,9 +104,12 @@ class Supervisor:
         self._sweep(trial.trial_id)
         self._newest_fault = self._describe(state, fault, retry)
         self._fault_shown_until = time.monotonic() + _FAULT_SHOWN_S
-        if state.told_to_stop and not retry:
-            status = ending(state.value, state.resource, self._recorder.max_resource)
+        if not retry:
+            status = TrialStatus.FAILED
+            if state.told_to_stop:
+                status = ending(state.value, state.resource, self._recorder.max_resource)
             self._recorder.finish(trial.trial_id, status)
+            self.release(trial.trial_id)
         return retry
 
     def _describe(self, state: TrialState, fault: Fault, retry: bool) -> str:
@@ -154,10 +163,23 @@ class Supervisor:
             that wrote it has a disk of its own under that path, and the run is ended in order.
         """
         checkpoint = self._storage.relative(path)
-        if self._storage.exists(checkpoint):
-            return checkpoint, self._storage.size(checkpoint)
+        try:
+            if self._storage.exists(checkpoint):
+                return checkpoint, self._storage.size(checkpoint)
+        except StorageError:  # for the moment; that it was written is known from the worker
+            return checkpoint, self._recorder.state.largest_checkpoint
         self._stopper.fail(_not_shared(f"{trial.trial_id} wrote {path}, unseen from here", trial))
         return None
+
+    def fail(self, error: AhuError) -> None:
+        """End the run in order: Ray swallows what is raised where this is called."""
+        self._stopper.fail(error)
+
+    def replace(self, trial_id: str, resource: int, checkpoint: str) -> None:
+        """A checkpoint takes the place of an earlier one of the same epoch."""
+        before = self._recorder.state.trials[trial_id].checkpoints.get(resource)
+        if before not in (None, checkpoint):
+            self._mirror.delete_later(before)
 
     def release(self, trial_id: str) -> None:
         """Have checkpoints deleted that the newest event of a trial made superfluous."""
@@ -172,17 +194,25 @@ class Supervisor:
 
     def on_step(self) -> None:
         """Keep the record and look for hung workers; called about ten times a second."""
+        now = time.monotonic()
+        if now - self._stepped_at > _STALL_S:  # a report may be waiting for the driver, not it
+            stalled = now - self._stepped_at
+            self._news = {trial: heard_at + stalled for trial, heard_at in self._news.items()}
+        if self._controller() is not None:
+            contain_losses(self._controller())
         self._mirror.refresh()
+        self._stepped_at = time.monotonic()
         if self._mirror.lost:
             self._stopper.fail(RunBusyError(self._mirror.problem))
-        now = time.monotonic()
         if self._spec.trial_timeout_s is None or now - self._looked_at < _LOOK_EVERY_S:
             return
         self._looked_at = now
         at_work = dict(_workers(self._controller()))
         self._news = {trial: self._news.get(trial, now) for trial in at_work}
         for trial, heard_at in self._news.items():
-            if now - heard_at > self._spec.trial_timeout_s and trial not in self._timed_out:
+            starting = trial.status != Trial.RUNNING
+            limit = self._spec.trial_timeout_s + (self.START_ALLOWANCE_S if starting else 0.0)
+            if now - heard_at > limit and trial not in self._timed_out:
                 self._timed_out.add(trial)
                 ray.kill(at_work[trial])  # Ray then reports a lost worker
 
@@ -192,6 +222,11 @@ class Supervisor:
         if time.monotonic() < self._fault_shown_until:
             problems[self._newest_fault] = self._newest_fault
         return problems
+
+
+def _at_work(controller: Any) -> Collection[Trial]:
+    """Trials that run, or are being saved or restored."""
+    return () if controller is None else controller._running_trials
 
 
 def _not_shared(what: str, trial: Trial) -> StorageError:

@@ -20,13 +20,13 @@ class RunStopper(Stopper):
     """Ends a run in order when its time budget is spent or when it was interrupted.
 
     Ray asks it in every step, about ten times a second. Trials that are stopped so stay unfinished
-    in the record, and go on when the run is resumed. After an interrupt the trials that run then
-    get some time to end their epoch and save, so that nothing is trained twice.
+    in the record, and go on when the run is resumed. The trials that run then get some time to end
+    their epoch and save, so that nothing is trained twice.
 
     Args:
         budget_s: Wall seconds of all sessions together, or None.
         spent_s: Wall seconds of the earlier sessions.
-        stop_timeout_s: Seconds that running trials get after an interrupt.
+        stop_timeout_s: Seconds that running trials get.
         running: Lists the trials that run now.
     """
 
@@ -43,7 +43,8 @@ class RunStopper(Stopper):
         self._running = running
         self._waited_for: list[Any] | None = None
         self._drained_by = 0.0
-        self.out_of_time = False
+        self.is_ending = False
+        """Whether nothing new is to start."""
         self.interrupted = False
         self.error: AhuError | None = None
 
@@ -53,14 +54,19 @@ class RunStopper(Stopper):
 
     def interrupt(self) -> None:
         """End the run in order. May be called in a signal handler."""
-        self._drained_by = time.monotonic() + self._stop_timeout_s
         self.interrupted = True
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self.is_ending:
+            self._drained_by = time.monotonic() + self._stop_timeout_s
+            self.is_ending = True
 
     def fail(self, error: AhuError) -> None:
         """End the run in order because of an error that the user can mend."""
         if self.error is None:
             self.error = error
-            self.interrupt()
+            self._begin()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No trial is stopped by itself: that is the scheduler's business."""
@@ -69,9 +75,9 @@ class RunStopper(Stopper):
     def stop_all(self) -> bool:
         """Whether the run is over."""
         if self._ends_at is not None and time.monotonic() >= self._ends_at:
-            self.out_of_time = True
-        if self.out_of_time or not self.interrupted:
-            return self.out_of_time
+            self._begin()
+        if not self.is_ending:
+            return False
         running = self._running()
         if self._waited_for is None:
             self._waited_for = running
@@ -80,9 +86,11 @@ class RunStopper(Stopper):
 
     def notice(self) -> str | None:
         """What the user should know while the run is being ended."""
-        if not self.interrupted or self._waited_for is None:
+        if not self._waited_for:
             return None
-        left = max(0.0, self._drained_by - time.monotonic())
+        left = self._drained_by - time.monotonic()
+        if left <= 0:
+            return None
         return f"ending: running trials finish their epoch and save, within {left:.0f} s"
 
     @property
@@ -90,7 +98,7 @@ class RunStopper(Stopper):
         """Why the run ended."""
         if self.interrupted:
             return "interrupted"
-        return "time budget" if self.out_of_time else "finished"
+        return "time budget" if self.is_ending else "finished"
 
 
 @contextlib.contextmanager
@@ -102,7 +110,7 @@ def interruptible(stopper: RunStopper) -> Iterator[None]:
             raise KeyboardInterrupt
         stopper.interrupt()
         with contextlib.suppress(OSError):  # Ctrl-C has ended the reader of a pipe as well
-            os.write(2, b"ending the run after its running epochs; once more ends it at once\n")
+            os.write(2, b"ending the run in order; once more ends it at once\n")
 
     try:
         before = {

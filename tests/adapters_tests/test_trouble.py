@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
+import textwrap
 import time
 from collections import Counter
 
 import pytest
+from ray._private.utils import get_system_memory, get_used_memory
 from rich.console import Console
 
 from raytune_ahu.adapters.runner import run
 from raytune_ahu.adapters.summary import print_summary
+from raytune_ahu.adapters.supervisor import Supervisor
 from raytune_ahu.faults import MAX_LOSSES
 from raytune_ahu.manifest import write_manifest
 from raytune_ahu.records import read_events
@@ -42,7 +48,11 @@ def checkpoints(folder):
 
 
 @pytest.mark.parametrize("where", ["step", "setup", "reset"])
-def test_a_trial_that_hangs_is_ended_and_the_others_go_on(tmp_path, toy_trainable, where):
+def test_a_trial_that_hangs_is_ended_and_the_others_go_on(
+    tmp_path, toy_trainable, monkeypatch, where
+):
+    monkeypatch.setattr(Supervisor, "START_ALLOWANCE_S", 0.0 if where != "step" else 300.0)
+
     class Hanging(toy_trainable):
         def _hang(self):
             if self.x > 0.6:
@@ -369,3 +379,57 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial(tmp_path, toy_traina
     statuses = [trial.status for trial in result.state.trials.values()]
     assert statuses == [TrialStatus.FAILED, TrialStatus.COMPLETED, TrialStatus.COMPLETED]
     assert epochs(result.folder, "trial_00000") == [1]
+
+
+MEMORY = """
+    import ray
+    import sys
+    sys.path.insert(0, {root!r})
+    from pathlib import Path
+    from tests.adapters_tests import test_runner as t
+    from tests import conftest
+
+    class Greedy(conftest.toy_trainable.__wrapped__()):
+        def step(self):
+            if self.x > 0.8 and self.epoch == 1:
+                import time
+
+                hoard = []
+                while True:
+                    hoard.append(b"x" * 100_000_000)
+                    time.sleep(0.1)
+            return super().step()
+
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    points = ({{"x": 0.9}}, {{"x": 0.1}})
+    spec = t.make_spec(
+        Path({folder!r}), num_samples=2, points_to_evaluate=points, scheduler="none", max_epochs=3
+    )
+    print(t.execute(spec, Greedy).ended, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_rays_memory_monitor_kills_does_not_end_the_run(root, tmp_path):
+    threshold = (get_used_memory() + 3e9) / get_system_memory()
+    if threshold > 0.9:
+        pytest.skip("less than 3 GB of memory are free")
+    code = textwrap.dedent(MEMORY).format(root=str(root), folder=str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            **os.environ,
+            "RAY_memory_usage_threshold": f"{threshold:.4f}",
+            "RAY_memory_monitor_refresh_ms": "100",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip().endswith("finished"), done.stderr
+    found = errors(tmp_path / "toy")
+    assert [(e["trial"], e["fault"], e["will_retry"]) for e in found] == [
+        ("trial_00000", "out of memory", False)
+    ]
+    finished = [e["status"] for e in read_events(tmp_path / "toy") if e["event"] == "finished"]
+    assert sorted(finished) == ["completed", "failed"]

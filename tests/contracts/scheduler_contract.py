@@ -232,6 +232,19 @@ class SchedulerContract:
         assert reopened.state_dict() == plain.state_dict()
         assert reopened.report(Report("d", 1, 0.5)) == plain.report(Report("d", 1, 0.5))
 
+    def test_a_trial_that_failed_while_it_was_being_paused_is_judged_again(self):
+        plain, reopened = self.build(), self.build()
+        for scheduler in (plain, reopened):
+            for name, value in (("a", 3.0), ("b", 2.0), ("c", 1.0)):
+                scheduler.add(name)
+                scheduler.report(Report(name, 1, value))
+        if plain.state_dict()["trials"]["a"][1] != "paused":
+            pytest.skip("this scheduler did not pause the trial")
+        reopened.finish("a", TrialStatus.FAILED)
+        reopened.reopen("a")
+        assert reopened.report(Report("a", 1, 3.0)) is Decision.PAUSE
+        assert reopened.state_dict() == plain.state_dict()
+
     def test_only_a_failed_trial_that_was_not_told_to_stop_can_be_reopened(self):
         scheduler = self.build()
         for name in ("a", "b"):

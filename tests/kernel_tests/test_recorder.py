@@ -222,13 +222,69 @@ def test_a_log_cut_at_any_line_can_be_resumed(tmp_path, space):
         resumed.replay(read_events(folder))
         with RunLog(folder) as log:
             resumed.attach(log)
-            restored = unfinished_trials(resumed, Retention(resumed.state, 3), 1)
+            restored = unfinished_trials(resumed, Retention(resumed.state, 3))
         final = {t.trial_id for t in resumed.state.trials.values() if t.status.is_final}
         assert final | {trial.trial_id for trial in restored} == resumed.state.trials.keys()
         assert not final & {trial.trial_id for trial in restored}
         for trial in resumed.state.trials.values():
             if trial.value is not None and math.isnan(trial.value):
                 assert trial.status is TrialStatus.FAILED
+
+
+def faulty(kind, *, fault="worker lost", resource=1):
+    """Events of a trial that repeats an epoch and has the same fault again."""
+    event = {"time": 0.0, "trial": "t"}
+    if kind == "reported":
+        return {
+            **event,
+            "event": kind,
+            "resource": resource,
+            "value": 0.5,
+            "decision": "continue",
+            "metrics": {},
+        }
+    return {**event, "event": "errored", "fault": fault, "error": "x", "will_retry": True}
+
+
+def test_losses_count_until_the_trial_gets_further_than_ever_before():
+    suggested = {"event": "suggested", "time": 0, "trial": "t", "origin": "random"}
+    state = state_of("min", [{**suggested, "configuration": {}}])
+    trial = state.trials["t"]
+    losses = []
+    for resource in (1, 1, 1, 2):
+        state.apply(faulty("reported", resource=resource))
+        state.apply(faulty("errored"))
+        losses.append(trial.losses)
+    assert losses == [1, 2, 3, 1]
+
+
+@pytest.mark.parametrize(("resource", "saved", "goes_on"), [(9, 8, True), (9, 6, False)])
+def test_a_trial_told_to_stop_repeats_its_last_epoch_only_if_that_is_all_that_is_missing(
+    tmp_path, space, resource, saved, goes_on
+):
+    recorder = make_recorder(space, "random", "asha")
+    with RunLog(tmp_path) as log:
+        recorder.attach(log)
+        recorder.suggest("t")
+        for epoch in range(1, resource + 1):
+            recorder.report(Report("t", epoch, 0.5))
+            if epoch == saved:
+                recorder.record("saved", trial="t", resource=epoch, checkpoint="t/c_1", bytes=1)
+        restored = unfinished_trials(recorder, Retention(recorder.state, 3))
+    assert bool(restored) == goes_on
+    final = None if goes_on else TrialStatus.COMPLETED
+    assert recorder.state.trials["t"].status is (final or TrialStatus.RUNNING)
+    assert recorder.state.trials["t"].resource == 9
+
+
+def test_a_trial_that_was_given_up_just_before_a_kill_stays_failed(tmp_path, space):
+    recorder = make_recorder(space, "random", "asha")
+    with RunLog(tmp_path) as log:
+        recorder.attach(log)
+        recorder.suggest("t")
+        recorder.record("errored", trial="t", fault="exception", error="x", will_retry=False)
+        assert unfinished_trials(recorder, Retention(recorder.state, 3)) == []
+    assert recorder.state.trials["t"].status is TrialStatus.FAILED
 
 
 def test_an_event_that_does_not_follow_is_named(tmp_path, space):

@@ -84,12 +84,12 @@ def contain_losses(controller: Any) -> None:
     manager.losses_are_contained = True
     handle = manager._actor_task_failed
 
-    def handle_all(tracked_task: Any, exception: Exception) -> None:
+    def handle_all(tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, RayError) and not isinstance(
             exception, RayActorError | RayTaskError
         ):
             exception = LostWorkerError(exception)
-        handle(tracked_task, exception)
+        handle(tracked_actor_task=tracked_actor_task, exception=exception)
 
     manager._actor_task_failed = handle_all
 

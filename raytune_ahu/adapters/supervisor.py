@@ -49,7 +49,7 @@ class Supervisor:
     """
 
     START_ALLOWANCE_S = 300.0
-    """What a worker may take longer than `trial_timeout_s` while it starts and sets up its trial."""
+    """What a worker may take longer than `trial_timeout_s` while it starts and sets its trial up."""
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ class Supervisor:
     """
 
     START_ALLOWANCE_S = 300.0
-    """What a worker may take longer than `trial_timeout_s` while it starts and sets its trial up."""
+    """How much longer than `trial_timeout_s` a worker may take to start and set up its trial."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -282,6 +282,7 @@ class _Session:
             except tune.TuneError:
                 if scheduler.fatal_error is None:
                     raise
+        self._delete_unrecorded(self._storage.checkpoints())
         # Ray turns what an adapter raises into text, or swallows it.
         error = scheduler.fatal_error or self._stopper.error
         if error is not None:
@@ -323,12 +324,16 @@ class _Session:
                 style="yellow",
             )
         self._retention.release_all()
-        for trial in self._recorder.state.trials.values():
-            self._supervisor.delete_unrecorded(trial, existing.get(trial.trial_id, ()))
+        self._delete_unrecorded(existing)
         restored = unfinished_trials(self._recorder, self._retention)
         for trial_id in self._recorder.state.trials:
             self._supervisor.release(trial_id)
         return restored
+
+    def _delete_unrecorded(self, existing: Mapping[str, Collection[str]]) -> None:
+        """Delete what killed workers have left of checkpoints, also those of an earlier driver."""
+        for trial in self._recorder.state.trials.values():
+            self._supervisor.delete_unrecorded(trial, existing.get(trial.trial_id, ()))
 
     def _is_held(self) -> bool:
         """Whether nothing may start now."""

@@ -38,7 +38,14 @@ def kill_drivers(run, kills, *, seed, most_events):
     assert run.next_driver().finish() == "finished"
 
 
-@pytest.mark.parametrize(("search", "scheduler"), VARIANTS)
+@pytest.mark.parametrize(
+    ("search", "scheduler"),
+    [
+        ("bohb", "asha"),
+        pytest.param("bohb", "asha-promotion", marks=pytest.mark.slow),
+        pytest.param("random", "asha", marks=pytest.mark.slow),
+    ],
+)
 def test_three_kills_change_nothing_with_one_trial_at_a_time(start_run, search, scheduler):
     options = {"search": search, "scheduler": scheduler, "max_concurrent": 1, "num_samples": 12}
     never_killed = start_run("never_killed", **options)

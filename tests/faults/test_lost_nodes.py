@@ -51,7 +51,7 @@ def assert_epochs_are_repeated_at_most_once(run, lost):
         "crash",
         pytest.param("crash_workers_first", marks=pytest.mark.slow),
         pytest.param("lose_raylet", marks=pytest.mark.slow),
-        "leave",
+        pytest.param("leave", marks=pytest.mark.slow),
         pytest.param("freeze", marks=pytest.mark.slow),
     ],
 )
@@ -107,6 +107,7 @@ def test_a_node_that_joins_during_the_run_takes_trials(bare_cluster, add_node, s
     assert errors_of(run) == []
 
 
+@pytest.mark.slow
 def test_a_run_whose_nodes_are_all_lost_waits_and_says_so_until_one_joins(
     bare_cluster, add_node, start_run
 ):

@@ -97,7 +97,9 @@ def test_help_names_every_option_and_the_embedded_data(root, name):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(
+    "name", ["tune_resnet.py", pytest.param("tune_mnist.py", marks=pytest.mark.slow)]
+)
 def test_a_smoke_test_runs_ends_and_says_what_to_type_next(root, tmp_path, name):
     done = subprocess.run(
         [sys.executable, str(root / "scripts" / name), "--smoke-test", "--name", "smoke"],
@@ -128,6 +130,7 @@ def test_a_smoke_test_runs_ends_and_says_what_to_type_next(root, tmp_path, name)
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_reader_that_goes_away_does_not_end_the_run(root, tmp_path):
     command = f"{sys.executable} {root}/scripts/tune_mnist.py --smoke-test --name piped | head -n 1"
     done = subprocess.run(

@@ -57,7 +57,8 @@ def test_an_error_while_a_reused_worker_builds_is_raised_by_the_first_epoch(work
     assert worker.step()["epoch"] == 1
 
 
-def test_an_error_while_a_reused_worker_builds_is_raised_by_a_restore(worker, tmp_path):
+def test_an_error_while_a_reused_worker_builds_is_not_blamed_on_the_checkpoint(worker, tmp_path):
     assert worker.reset_config({"raise": True})
+    worker.load_checkpoint(str(tmp_path))
     with pytest.raises(RuntimeError, match="no room for the model"):
-        worker.load_checkpoint(str(tmp_path))
+        worker.step()

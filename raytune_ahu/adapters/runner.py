@@ -282,7 +282,8 @@ class _Session:
             except tune.TuneError:
                 if scheduler.fatal_error is None:
                     raise
-        self._delete_unrecorded(self._storage.checkpoints())
+        with contextlib.suppress(StorageError):  # the next resume looks again
+            self._delete_unrecorded(self._storage.checkpoints())
         # Ray turns what an adapter raises into text, or swallows it.
         error = scheduler.fatal_error or self._stopper.error
         if error is not None:

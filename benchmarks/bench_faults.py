@@ -327,8 +327,7 @@ def nan(e: Experiment) -> str:
 
 def missing(e: Experiment) -> str:
     """Let trials leave the metric out of one report."""
-    outcome = e.start().wait()
-    return f"the driver {shorten(outcome['returned'])}; {e.ending(outcome)}"
+    return e.ending(e.start().wait())
 
 
 def bad_checkpoint(e: Experiment) -> str:

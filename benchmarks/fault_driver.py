@@ -255,7 +255,7 @@ def drive(path: Path) -> None:
     try:
         (drive_stock if o["stock"] else drive_ours)(o, outcome)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the result
-        text = " ".join(str(error).split())
+        text = (str(error).strip().splitlines() or [""])[-1]  # of a worker's traceback too
         outcome.note(returned=f"raised {type(error).__name__}: {text}")
 
 

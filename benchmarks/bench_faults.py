@@ -204,6 +204,7 @@ def count(number: int, noun: str) -> str:
 def shorten(text: str, limit: int = 160) -> str:
     """Cut a message for the table, without the places of this machine."""
     text = re.sub(r"/\S*/(\S+)", r".../\1", text).replace("|", "/")
+    text = re.sub(r"\(\S+, pid \d+\)", "(HOST, pid N)", text)
     return text if len(text) <= limit else text[:limit] + " ..."
 
 
@@ -554,8 +555,10 @@ def report(cells: dict[tuple[str, str], dict[str, str]]) -> str:
         "most 9 with ASHA. A checkpoint is written after each epoch; `reuse_actors=True`. With "
         "random search both sides get the same configurations in the same order. Repeated: an "
         "epoch of a trial that was run more than once. Lost: an epoch of a trial that the run did "
-        "not know any more at its end. Rungs and observations are those of 1/3 epochs. A driver "
-        f"that runs no epoch for {STALL_S:g} s is killed as hung.",
+        "not know any more at its end. New trials: begun between the fault and that moment, by the "
+        "other worker or before the faulty one. Rungs and observations are those of 1/3 epochs. A "
+        f"driver that runs no epoch for {STALL_S:g} s is killed as hung. Rows may have been "
+        "measured by separate calls (`--only`, `--side`).",
         "",
         f"| case | fault | stock Ray Tune {metadata.version('ray')} | raytune_ahu |",
         "| --- | --- | --- | --- |",

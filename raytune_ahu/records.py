@@ -100,6 +100,7 @@ class RunLog:
     process, so a driver that was killed leaves none behind.
 
     Attributes:
+        dropped_bytes: Length of a torn last line that was cut when the log was opened.
         on_full: Called with the number of bytes that did not fit when the disk is full; it returns
             when it is worth another try, or raises. None: `write` raises. Either way no part of the
             event is left in the file.
@@ -115,7 +116,7 @@ class RunLog:
         try:
             self._file = self.path.open("ab", buffering=0)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _drop_torn_line(self.path)
+            self.dropped_bytes = _drop_torn_line(self.path)
         except BlockingIOError as error:
             raise RunBusyError(
                 f"the run in {folder} is being written by another process{_writer(folder)}; wait "
@@ -125,6 +126,7 @@ class RunLog:
             raise StorageError(f"cannot write {self.path}: {error.strerror or error}") from error
         self._size = self.path.stat().st_size
         self._synced = time.monotonic()
+        self._is_dirty = False
 
     def write(self, event: str, **fields: Any) -> dict[str, Any]:
         """Append one event and return it as it was written."""
@@ -134,9 +136,18 @@ class RunLog:
             if self.on_full is None:
                 raise StorageError(f"cannot write {self.path}: the disk is full; make room")
             self.on_full(len(line))
-        if time.monotonic() - self._synced > 1.0:
-            self._sync_or_wait(len(line))
+        self._is_dirty = True
+        self.refresh()
         return record
+
+    def refresh(self) -> None:
+        """Sync what was written, if the last time was a second ago; to be called again and again.
+
+        Raises:
+            StorageError: If it cannot be synced.
+        """
+        if self._is_dirty and time.monotonic() - self._synced > 1.0:
+            self._sync_or_wait(0)
 
     def _sync_or_wait(self, size: int) -> None:
         """Sync; some file systems say only then that there is no room."""
@@ -167,7 +178,7 @@ class RunLog:
     def sync(self) -> None:
         """Force what was written onto the disk."""
         os.fsync(self._file.fileno())
-        self._synced = time.monotonic()
+        self._synced, self._is_dirty = time.monotonic(), False
 
     def close(self) -> None:
         """Sync and close; closing twice does no harm."""
@@ -198,14 +209,16 @@ def _writer(folder: Path) -> str:
     return f" ({started[-1]['host']}, pid {started[-1]['pid']})" if started else ""
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Cut a last line that a killed writer left unfinished, so that appending goes on cleanly."""
+def _drop_torn_line(path: Path) -> int:
+    """Cut a last line that a killed writer left unfinished; return its bytes."""
     if not path.exists() or path.stat().st_size == 0:
-        return
+        return 0
     with path.open("rb+") as file:
         content = file.read()
-        if not content.endswith(b"\n"):
-            file.truncate(content.rfind(b"\n") + 1)
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
+        return len(content) - whole
 
 
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:

@@ -165,7 +165,11 @@ def run(
             retry_oom = spec.retry_oom or bool(changes.keys() & RESOURCE_FIELDS)
             reopen_failed(recorder, retry_oom=retry_oom)
         session = _Session(spec, recorder, scheduler, storage, mirror, slots, nodes)
-        log.on_full = session.wait_for_room
+        log.on_full, session.refresh_log = session.wait_for_room, log.refresh
+        if log.dropped_bytes and console is not None:
+            console.print(
+                f"the last line of {log.path} was torn ({log.dropped_bytes} bytes) and is left out"
+            )
         try:
             ended = session.drive(trainable, verbose, console or Console())
         except BaseException as error:
@@ -227,6 +231,7 @@ class _Session:
         )
         self._watch = NodeWatch(storage, nodes)
         self._progress: Progress | None = None
+        self.refresh_log: Callable[[], None] = lambda: None
 
     def drive(self, trainable: type[Trainable], verbose: bool, console: Console) -> str:
         """Call `tune.run` and return why it ended."""
@@ -311,6 +316,7 @@ class _Session:
         """What is done about ten times a second."""
         self._supervisor.on_step()
         self._watch.refresh()
+        self.refresh_log()
         if self._progress is not None:
             self._progress.refresh()
 

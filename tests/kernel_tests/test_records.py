@@ -215,3 +215,26 @@ def test_a_full_disk_without_anybody_to_wait_is_a_storage_error(small_disk):
         with pytest.raises(StorageError, match="disk is full"):
             log.write("errored", trial="a", error="x" * 20_000, will_retry=False)
     assert list(read_events(small_disk)) == []
+
+
+def test_what_was_written_is_synced_a_second_later_without_a_further_event(tmp_path, monkeypatch):
+    now, synced = [100.0], []
+    monkeypatch.setattr("raytune_ahu.records.time.monotonic", lambda: now[0])
+    with RunLog(tmp_path) as log:
+        monkeypatch.setattr(log, "sync", lambda: synced.append(now[0]))
+        log.write("saved", trial="a")
+        log.refresh()
+        assert synced == []
+        now[0] += 1.5
+        log.refresh()
+        assert synced == [101.5]
+
+
+def test_a_torn_last_line_is_told(tmp_path):
+    with RunLog(tmp_path) as log:
+        log.write("saved", trial="a")
+        assert log.dropped_bytes == 0
+    with (tmp_path / LOG_FILE).open("ab") as file:
+        file.write(b'{"event"')
+    with RunLog(tmp_path) as log:
+        assert log.dropped_bytes == 8

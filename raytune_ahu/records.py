@@ -95,9 +95,9 @@ def loads(text: str) -> Any:
 class RunLog:
     """Appends events to a run's log; each one is flushed before `write` returns.
 
-    A context manager. The file is synced to disk at least once a second while events come in, and
-    when it is closed. While it is open it is locked: a run has one driver. The lock goes with the
-    process, so a driver that was killed leaves none behind.
+    A context manager. The file is synced to disk at least once a second while `write` or `refresh`
+    is called, and when it is closed. While it is open it is locked: a run has one driver. The lock
+    goes with the process, so a driver that was killed leaves none behind.
 
     Attributes:
         dropped_bytes: Length of a torn last line that was cut when the log was opened.
@@ -147,9 +147,9 @@ class RunLog:
             StorageError: If it cannot be synced.
         """
         if self._is_dirty and time.monotonic() - self._synced > 1.0:
-            self._sync_or_wait(0)
+            self._sync_or_wait()
 
-    def _sync_or_wait(self, size: int) -> None:
+    def _sync_or_wait(self) -> None:
         """Sync; some file systems say only then that there is no room."""
         while True:
             try:
@@ -158,7 +158,7 @@ class RunLog:
                 if not is_disk_full(error) or self.on_full is None:
                     reason = error.strerror or error
                     raise StorageError(f"cannot write {self.path}: {reason}") from error
-                self.on_full(size)
+                self.on_full(0)
 
     def _append(self, line: bytes) -> bool:
         """Append a line as a whole; False if the disk is full."""

@@ -57,7 +57,7 @@ CHANGEABLE = RESOURCE_FIELDS | frozenset(
 
 @dataclass(frozen=True)
 class RestoredTrial:
-    """A trial that an earlier session left unfinished."""
+    """A trial that an earlier session left unfinished, or that is tried again."""
 
     trial_id: str
     configuration: Configuration
@@ -69,6 +69,8 @@ class RestoredTrial:
     """Epochs done when the checkpoint was written."""
     checkpoint_index: int = -1
     """Number in the newest checkpoint folder's name; the next one is numbered higher."""
+    is_retry: bool = False
+    """Whether it has just failed; nothing else starts before it has a worker again."""
 
 
 def check_new_run(spec: ExperimentSpec) -> None:
@@ -231,7 +233,7 @@ def reopen_failed(recorder: Recorder, *, retry_oom: bool) -> list[str]:
     return reopened
 
 
-def restore_point(trial: TrialState) -> RestoredTrial:
+def restore_point(trial: TrialState, *, is_retry: bool = False) -> RestoredTrial:
     """Return where a trial goes on: at its newest checkpoint, or at the beginning."""
     resource = max(trial.checkpoints, default=0)
     return RestoredTrial(
@@ -241,6 +243,7 @@ def restore_point(trial: TrialState) -> RestoredTrial:
         checkpoint=trial.checkpoints.get(resource),
         resource=resource,
         checkpoint_index=trial.checkpoint_index,
+        is_retry=is_retry,
     )
 
 

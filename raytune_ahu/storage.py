@@ -62,7 +62,7 @@ class CheckpointStorage:
         if is_uri(storage_path):
             self.filesystem, base = _open(storage_path)
             self.storage_path = storage_path
-            self.uri = _within(storage_path, name)
+            self.uri = run_uri(storage_path, name)
         else:
             self.filesystem = fs.LocalFileSystem()
             base = Path(storage_path).expanduser().resolve().as_posix()
@@ -256,7 +256,8 @@ def _open(uri: str) -> tuple[fs.FileSystem, str]:
     return filesystem, path
 
 
-def _within(uri: str, name: str) -> str:
+def run_uri(uri: str, name: str) -> str:
+    """Return the place of a run under a URI, to show; without a password, and without asking it."""
     parts = urlsplit(_without_password(uri))
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
 

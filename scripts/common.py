@@ -39,7 +39,7 @@ from raytune_ahu.errors import AhuError, SpaceError, SpecError
 from raytune_ahu.finding import find_run
 from raytune_ahu.run_folder import check_new_run, check_old_run
 from raytune_ahu.search import searcher_for
-from raytune_ahu.storage import CheckpointStorage, is_uri
+from raytune_ahu.storage import CheckpointStorage, is_uri, run_uri
 from raytune_ahu.types import TrialStatus
 from schedulers import scheduler_for
 from schedulers.ray_scheduler import RayScheduler
@@ -192,7 +192,7 @@ def _announce(spec: ExperimentSpec, console: Console) -> None:
     )
     console.print(f"Record: {spec.folder}", highlight=False, soft_wrap=True)
     if is_uri(spec.storage_path):
-        place = CheckpointStorage(spec.storage_path, spec.name).uri
+        place = run_uri(spec.storage_path, spec.name)
         console.print(f"Checkpoints, and a copy of the record: {place}", highlight=False)
 
 

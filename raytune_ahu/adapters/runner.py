@@ -28,6 +28,7 @@ from raytune_ahu.adapters.progress import Progress, make_progress
 from raytune_ahu.adapters.search import SETTINGS_KEY, RaySearch
 from raytune_ahu.adapters.shared_storage import check_shared
 from raytune_ahu.adapters.slots import Slots
+from raytune_ahu.adapters.space_gate import SpaceGate
 from raytune_ahu.adapters.supervisor import Supervisor
 from raytune_ahu.adapters.surroundings import RunStopper, interruptible, quiet_ray
 from raytune_ahu.adapters.verified import with_manifests
@@ -226,8 +227,16 @@ class _Session:
             stop_timeout_s=spec.stop_timeout_s,
             running=scheduler.running,
         )
+        self._space = SpaceGate(storage, recorder.state, lambda: len(scheduler.running()))
         self._supervisor = Supervisor(
-            spec, recorder, storage, mirror, self._retention, self._stopper, self._workers
+            spec,
+            recorder,
+            storage,
+            mirror,
+            self._retention,
+            self._stopper,
+            self._space,
+            lambda: scheduler.controller,
         )
         self._watch = NodeWatch(storage, nodes)
         self._progress: Progress | None = None
@@ -257,7 +266,9 @@ class _Session:
             first_index=len(recorder.state.trials),
             checkpoint_frequency=spec.checkpoint_frequency,
             care=self._supervisor,
-            restore_point=lambda trial_id: restore_point(recorder.state.trials[trial_id]),
+            restore_point=lambda trial_id: restore_point(
+                recorder.state.trials[trial_id], is_retry=True
+            ),
             storage=self._storage,
             on_hold=self._is_held,
             is_over=self._stopper.stop_all,
@@ -301,7 +312,7 @@ class _Session:
         Raises:
             StorageError: If the run is to end before there is room.
         """
-        self._supervisor.space.note_full()
+        self._space.note_full()
         if self._progress is not None:
             self._progress.refresh()
         self._mirror.refresh()  # deletions that wait may be all the room that is needed
@@ -344,16 +355,13 @@ class _Session:
 
     def _is_held(self) -> bool:
         """Whether nothing may start now."""
-        held = self._stopper.is_ending or self._supervisor.space.blocked() is not None
+        held = self._stopper.is_ending or self._space.blocked() is not None
         if self._stopper.is_ending:
             self._scheduler.drain()
         if held and self._progress is not None:
             # With no trial left Ray does nothing but ask for one.
             self._on_step()
         return held
-
-    def _workers(self) -> Any:
-        return self._scheduler.controller
 
     def _notices(self) -> dict[str, str]:
         """What the live view says besides: what is waited for, and why."""

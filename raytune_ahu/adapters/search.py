@@ -95,7 +95,6 @@ class RaySearch(SearchAlgorithm):
         self._trainable_class: Any = None
         self._unfinished: dict[str, RunTrial] = {}
         self._ended: list[RunTrial] = []
-        self._to_retry: set[str] = set()
         self._retries: list[RunTrial] = []
         self.exhausted = False
 
@@ -177,10 +176,8 @@ class RaySearch(SearchAlgorithm):
             return True
         # Ray asks this in the middle of pausing a trial as well, while its status says otherwise:
         # nothing may be let go of here.
-        unfinished = any(
-            not trial.is_finished() or trial.will_retry for trial in self._unfinished.values()
-        )
-        return self.exhausted and not self._restored and not unfinished
+        unfinished = any(not trial.is_finished() for trial in self._unfinished.values())
+        return self.nothing_to_come and not unfinished
 
     # --- helpers --------------------------------------------------------------------------------
 
@@ -202,7 +199,6 @@ class RaySearch(SearchAlgorithm):
             del self._unfinished[trial_id]
             if trial.will_retry and self._restore_point is not None:
                 self._restored.appendleft(self._restore_point(trial_id))
-                self._to_retry.add(trial_id)
             elif trial.status == Trial.ERROR:
                 # Ray tells nobody when a worker could not be reset for a trial.
                 self._searcher.finish(trial_id, TrialStatus.FAILED)
@@ -229,8 +225,7 @@ class RaySearch(SearchAlgorithm):
             trial.run_metadata.checkpoint_manager.register_checkpoint(result)
         if restored.paused:
             trial.set_status(Trial.PAUSED)
-        if restored.trial_id in self._to_retry:
-            self._to_retry.remove(restored.trial_id)
+        if restored.is_retry:
             self._retries.append(trial)
             trial.is_retry = True
         return trial

@@ -111,6 +111,7 @@ def _failure_lines(state: RunState) -> list[str]:
 def _why(trial: TrialState) -> str:
     if trial.error and not trial.told_to_stop:
         text = trial.error.strip().splitlines()[-1][:_REASON_CHARACTERS]
-        is_plain = trial.fault in (None, Fault.EXCEPTION)
-        return text if is_plain or trial.fault is None else f"{trial.fault.value}: {text}"
+        if trial.fault is None or trial.fault is Fault.EXCEPTION:
+            return text
+        return f"{trial.fault.value}: {text}"
     return (trial.reason or "the metric was not finite").partition(" in epoch ")[0]

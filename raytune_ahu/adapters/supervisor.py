@@ -45,6 +45,7 @@ class Supervisor:
         mirror: Deletes checkpoints once the record is safe.
         retention: What is to be kept.
         stopper: Ends the run where it cannot go on.
+        space: Holds new work back while the disk is nearly full.
         controller: Returns Ray's controller, or None while there is none.
     """
 
@@ -59,6 +60,7 @@ class Supervisor:
         mirror: RecordMirror,
         retention: Retention,
         stopper: RunStopper,
+        space: SpaceGate,
         controller: Callable[[], Any],
     ) -> None:
         self._spec = spec
@@ -67,7 +69,7 @@ class Supervisor:
         self._mirror = mirror
         self._retention = retention
         self._stopper = stopper
-        self.space = SpaceGate(storage, recorder.state, lambda: len(_at_work(controller())))
+        self._space = space
         self._controller = controller
         self._news: dict[Trial, float] = {}  # trial at work -> when it was last heard of
         self._timed_out: set[Trial] = set()
@@ -92,7 +94,7 @@ class Supervisor:
         if state.told_to_stop and (fault.is_failure or not lacks_last_checkpoint(state)):
             retry = False  # it has done its epochs; only what came after them went wrong
         if fault is Fault.DISK_FULL:
-            self.space.note_full()
+            self._space.note_full()
         self._recorder.record(
             "errored",
             trial=trial.trial_id,
@@ -218,15 +220,10 @@ class Supervisor:
 
     def problems(self) -> dict[str, str | None]:
         """What the user should know, for the live view; by what it is about."""
-        problems = {"space": self.space.blocked(), "record": self._mirror.problem}
+        problems = {"space": self._space.blocked(), "record": self._mirror.problem}
         if time.monotonic() < self._fault_shown_until:
             problems[self._newest_fault] = self._newest_fault
         return problems
-
-
-def _at_work(controller: Any) -> Collection[Trial]:
-    """Trials that run, or are being saved or restored."""
-    return () if controller is None else controller._running_trials
 
 
 def _not_shared(what: str, trial: Trial) -> StorageError:

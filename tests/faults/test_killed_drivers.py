@@ -38,6 +38,17 @@ def kill_drivers(run, kills, *, seed, most_events):
     assert run.next_driver().finish() == "finished"
 
 
+def assert_kills_change_nothing(start_run, options, kills, *, seed, most_events):
+    """Compare a killed run of one trial at a time with one that was never killed."""
+    options = {**options, "max_concurrent": 1}
+    never_killed = start_run("never_killed", **options)
+    assert never_killed.next_driver().finish() == "finished"
+    run = start_run("killed", **options)
+    kill_drivers(run, kills, seed=seed, most_events=most_events)
+    assert_nothing_is_lost(run, workers=1)
+    assert run.frame() == never_killed.frame()
+
+
 @pytest.mark.parametrize(
     ("search", "scheduler"),
     [
@@ -47,26 +58,16 @@ def kill_drivers(run, kills, *, seed, most_events):
     ],
 )
 def test_three_kills_change_nothing_with_one_trial_at_a_time(start_run, search, scheduler):
-    options = {"search": search, "scheduler": scheduler, "max_concurrent": 1, "num_samples": 12}
-    never_killed = start_run("never_killed", **options)
-    assert never_killed.next_driver().finish() == "finished"
-    run = start_run("killed", **options)
-    kill_drivers(run, 3, seed=1, most_events=25)
-    assert_nothing_is_lost(run, workers=1)
-    assert run.frame() == never_killed.frame()
+    options = {"search": search, "scheduler": scheduler, "num_samples": 12}
+    assert_kills_change_nothing(start_run, options, 3, seed=1, most_events=25)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("search", "scheduler"), VARIANTS)
 def test_twenty_kills_change_nothing_with_one_trial_at_a_time(start_run, search, scheduler):
-    options = {"search": search, "scheduler": scheduler, "max_concurrent": 1, "num_samples": 30}
-    never_killed = start_run("never_killed", **options)
-    assert never_killed.next_driver().finish() == "finished"
-    run = start_run("killed", **options)
-    kill_drivers(run, 20, seed=2, most_events=14)
-    assert_nothing_is_lost(run, workers=1)
-    assert run.frame() == never_killed.frame()
+    options = {"search": search, "scheduler": scheduler, "num_samples": 30}
+    assert_kills_change_nothing(start_run, options, 20, seed=2, most_events=14)
 
 
 @pytest.mark.slow

@@ -15,11 +15,12 @@ from torch.nn import functional
 
 from raytune_ahu.errors import SpecError
 from raytune_ahu.types import Configuration
-from trainables.base import PRECISIONS, TorchTrainable
+from trainables.base import TorchTrainable
 from trainables.data import registry
 from trainables.data.augment import Augment, Normalise
 from trainables.data.images import ImageSplits, Subset, n_batches
 from trainables.data.source import Say
+from trainables.epoch_trainable import PRECISIONS
 from trainables.hyperparameters import choice, number, parse, switch, text, whole
 from trainables.loops import Training
 from trainables.optimisation import Optimisation, make_optimizer, make_schedule, penalise

@@ -7,9 +7,10 @@ the device, so that a GPU is waited for once in `_CHECK_EVERY` batches and not a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -31,14 +32,28 @@ def accuracy(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     return {"accuracy": (outputs.argmax(1) == targets).float().mean()}
 
 
-@dataclass
-class Training:
-    """Model, optimizer and data of one trial: what `TorchTrainable.build` returns."""
+@dataclass(kw_only=True)
+class Optimised:
+    """Model and optimizer of one trial: what every trainable's `build` returns."""
 
     model: nn.Module
     """The model. It is moved to the trial's device after `build`."""
     optimizer: Optimizer
     """Optimizer over the model's parameters."""
+    schedule: LRScheduler | None = None
+    """Learning-rate schedule, stepped after each gradient step."""
+    penalise: Callable[[], None] | None = None
+    """Adds to the gradients before the optimizer's step."""
+
+    def to(self, device: torch.device) -> None:
+        """Move the model to a device."""
+        self.model.to(device)
+
+
+@dataclass(kw_only=True)
+class Training(Optimised):
+    """Model, optimizer and data of one trial: what `TorchTrainable.build` returns."""
+
     train: Subset
     """Training rows."""
     validation: Subset
@@ -51,14 +66,15 @@ class Training:
     """The same for evaluation, where it may leave out label smoothing."""
     measure: Measure = accuracy
     """What else to measure in evaluation; reported as `validation_<name>`."""
-    schedule: LRScheduler | None = None
-    """Learning-rate schedule, stepped after each gradient step."""
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
     """Changes the inputs of a training batch at random."""
     transform: Callable[[Tensor], Tensor] | None = None
     """Turns a batch of inputs into what the model takes (uint8 images into floats)."""
-    penalise: Callable[[], None] | None = None
-    """Adds to the gradients before the optimizer's step."""
+
+    def to(self, device: torch.device) -> None:
+        """Move model and rows to a device."""
+        super().to(device)
+        self.train, self.validation = self.train.to(device), self.validation.to(device)
 
 
 @dataclass(frozen=True)
@@ -98,31 +114,60 @@ def train_epoch(
         The mean training loss, without penalties. NaN or infinite if it was so in any batch; the
         epoch is then broken off early.
     """
+    batches = shuffled_batches(len(training.train), training.batch_size, shuffle, precision.device)
+
+    def losses() -> Iterator[Callable[[], Tensor]]:
+        for rows in batches:
+            inputs, targets = training.train.take(rows)
+            if training.augment:
+                inputs = training.augment(inputs, augment)
+            yield partial(_loss, training, inputs, targets)
+
+    return run_steps(training, precision, scaler, losses())
+
+
+def _loss(training: Training, inputs: Tensor, targets: Tensor) -> Tensor:
+    if training.transform:
+        inputs = training.transform(inputs)
+    return training.loss(training.model(inputs), targets)
+
+
+def run_steps(
+    training: Optimised,
+    precision: Precision,
+    scaler: torch.amp.GradScaler,
+    losses: Iterable[Callable[[], Tensor]],
+) -> float:
+    """Take one gradient step for each batch of an epoch.
+
+    Args:
+        training: What to train; its model, optimizer and schedule are changed.
+        precision: Device and number type.
+        scaler: Gradient scaler; does nothing unless it is enabled.
+        losses: For each batch a function that computes its mean loss.
+
+    Returns:
+        The mean loss over the batches. NaN or infinite if it was so in any; the epoch is then
+        broken off early.
+    """
     training.model.train()
     total = torch.zeros((), device=precision.device)
     count = 0
-    batches = shuffled_batches(len(training.train), training.batch_size, shuffle, precision.device)
-    for count, rows in enumerate(batches, start=1):
-        inputs, targets = training.train.take(rows)
-        if training.augment:
-            inputs = training.augment(inputs, augment)
-        total += _train_batch(training, precision, scaler, inputs, targets)
+    for count, loss in enumerate(losses, start=1):
+        total += _step(training, precision, scaler, loss)
         if count % _CHECK_EVERY == 0 and not math.isfinite(total.item()):
             break
     return float(total.item()) / count
 
 
-def _train_batch(
-    training: Training,
+def _step(
+    training: Optimised,
     precision: Precision,
     scaler: torch.amp.GradScaler,
-    inputs: Tensor,
-    targets: Tensor,
+    compute: Callable[[], Tensor],
 ) -> Tensor:
-    if training.transform:
-        inputs = training.transform(inputs)
     with precision.autocast():
-        loss = training.loss(training.model(inputs), targets)
+        loss = compute()
     training.optimizer.zero_grad()
     if scaler.is_enabled():
         torch.autograd.backward(scaler.scale(loss))

@@ -1,4 +1,4 @@
-"""Which items each user has, in order: the form in which models, metrics and splits see interactions.
+"""Which items each user has, in order: how models, metrics and splits see interactions.
 
 `UserItems` is a sparse matrix by rows (CSR): `items[starts[u]:starts[u + 1]]` are the items of user
 `u`, the oldest first. The same form holds the features of users and items (`UserItems` of feature
@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class UserItems:
-    """For each of `n_users` users some of `n_items` items, in order (of time, where there is one)."""
+    """For each of `n_users` users some of `n_items` items, in order (of time, if there is any)."""
 
     starts: Tensor
     """(n_users + 1,), int64, ascending: where each user's items begin; the last is the total."""

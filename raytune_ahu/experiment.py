@@ -12,11 +12,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from raytune_ahu.errors import SpecError
 from raytune_ahu.records import plain
+from raytune_ahu.retention import BestAt
 from raytune_ahu.space import SearchSpace
 from raytune_ahu.storage import is_uri
 from raytune_ahu.types import Configuration, Mode
@@ -102,6 +103,12 @@ class ExperimentSpec:
     """Seconds that running trials get to finish their epoch and save, after an interrupt."""
     keep_best: int = 3
     """Ended trials whose last checkpoint is kept; the others' are deleted as the run goes on."""
+    keep_best_at: BestAt = "max_resource"
+    """Which trials are the best: `max_resource`: those with the best newest value of those that got
+    furthest; `any`: those with the best value at any epoch, for trainables whose checkpoints hold
+    the weights of their best epoch."""
+    keep_best_per: str | None = None
+    """A parameter of the space; the best trial of each of its values keeps its checkpoint too."""
     checkpoint_frequency: int = 1
     """Epochs between two checkpoints of a trial; 0: only when a trial is paused."""
     reuse_workers: bool = True
@@ -140,6 +147,15 @@ class ExperimentSpec:
             "0; 0 ends running epochs at once",
         )
         _require(self.keep_best >= 0, f"keep_best={self.keep_best} must be at least 0")
+        _require(
+            self.keep_best_at in get_args(BestAt),
+            f"keep_best_at={self.keep_best_at!r} must be 'max_resource' or 'any'",
+        )
+        _require(
+            self.keep_best_per is None or self.keep_best_per in self.space.names,
+            f"keep_best_per={self.keep_best_per!r} must be a parameter of the search space: "
+            f"{', '.join(self.space.names)}",
+        )
         _require(
             self.checkpoint_frequency >= 0,
             f"checkpoint_frequency={self.checkpoint_frequency} must be at least 0",

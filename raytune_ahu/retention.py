@@ -1,8 +1,10 @@
 """Which checkpoints of a run are kept. Pure: it names what may be deleted, and deletes nothing.
 
 - A trial that may still go on keeps its newest two (the second in case the newest is damaged).
-- Of those that have ended, the best `keep_best` keep their newest one: first those that reached the
-  highest resource, among them those with the best value there.
+- Of those that have ended, the best `keep_best` keep their newest one: by default first those that
+  reached the highest resource, among them those with the best value there. Where checkpoints hold
+  the weights of a trial's best epoch, those with the best value at any resource.
+- With `per`, the best trial of each value of that parameter keeps its newest one as well.
 - One that failed through an exception keeps its newest one, to be tried again.
 - All others keep none.
 
@@ -13,9 +15,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from typing import Literal, TypeAlias
 
 from raytune_ahu.run_state import RunState, TrialState
+from raytune_ahu.space.nested import flatten
 from raytune_ahu.types import TrialStatus, as_loss
+
+BestAt: TypeAlias = Literal["max_resource", "any"]
+"""Where the best value of a trial is looked for."""
 
 KEPT_WHILE_LIVE = 2
 """Newest checkpoints that a trial keeps while it may go on."""
@@ -28,13 +35,25 @@ class Retention:
 
     Args:
         state: The run's state; a checkpoint that is released is taken out of it.
-        keep_best: How many ended trials keep a checkpoint; at least 0.
+        keep_best: How many ended trials keep a checkpoint; at least 0, where nobody keeps one.
+        at: Where the best are looked for: at the highest resource, or at any.
+        per: Name of a parameter (flat, as in the search space); None: no further checkpoints.
     """
 
-    def __init__(self, state: RunState, keep_best: int) -> None:
+    def __init__(
+        self,
+        state: RunState,
+        keep_best: int,
+        *,
+        at: BestAt = "max_resource",
+        per: str | None = None,
+    ) -> None:
         self._state = state
         self._keep_best = keep_best
+        self._at = at
+        self._per = per
         self._best: list[_Rank] = []  # ended trials that keep a checkpoint, the best first
+        self._best_of: dict[str, _Rank] = {}  # the best of each value of `per`
 
     def release(self, trial_id: str) -> list[str]:
         """Return what may be deleted after the newest event of a trial (a save, or its end).
@@ -50,12 +69,17 @@ class Retention:
         if not trial.checkpoints or not self.is_worth_keeping(trial_id):
             return self._forget(trial, keep=0)
         rank = self._rank(trial)
+        displaced = {self._best_of.get(self._group(trial)), *self._best} | {rank}
         if rank not in self._best:
             insort(self._best, rank)
+            del self._best[self._keep_best :]
+        if self._per is not None:
+            best = self._best_of.get(self._group(trial), rank)
+            self._best_of[self._group(trial)] = min(best, rank)
         released = self._forget(trial, keep=1)
-        while len(self._best) > self._keep_best:
-            *_, displaced = self._best.pop()
-            released += self._forget(self._state.trials[displaced], keep=0)
+        for left in displaced - {*self._best, *self._best_of.values(), None}:
+            assert left is not None
+            released += self._forget(self._state.trials[left[2]], keep=0)
         return released
 
     def is_worth_keeping(self, trial_id: str) -> bool:
@@ -64,6 +88,8 @@ class Retention:
         rank = self._rank(trial)
         if math.isinf(rank[1]) or self._keep_best < 1:
             return False
+        if self._per is not None and rank <= self._best_of.get(self._group(trial), rank):
+            return True
         return rank in self._best or bisect_left(self._best, rank) < self._keep_best
 
     def release_all(self) -> list[str]:
@@ -71,7 +97,13 @@ class Retention:
         return [path for trial_id in self._state.trials for path in self.release(trial_id)]
 
     def _rank(self, trial: TrialState) -> _Rank:
+        if self._at == "any":
+            return 0, as_loss(trial.best_value, self._state.mode), trial.trial_id
         return -trial.resource, as_loss(trial.value, self._state.mode), trial.trial_id
+
+    def _group(self, trial: TrialState) -> str:
+        """The value of `per` in a trial, as text; the same for all where it is not active."""
+        return repr(flatten(trial.configuration).get(self._per or ""))
 
     def _forget(self, trial: TrialState, keep: int) -> list[str]:
         """Take all but the newest `keep` checkpoints out of a trial's state and return them."""

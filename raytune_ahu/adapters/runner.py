@@ -220,7 +220,9 @@ class _Session:
     ) -> None:
         self._spec, self._recorder, self._scheduler = spec, recorder, scheduler
         self._storage, self._mirror, self._slots = storage, mirror, slots
-        self._retention = Retention(recorder.state, spec.keep_best)
+        self._retention = Retention(
+            recorder.state, spec.keep_best, at=spec.keep_best_at, per=spec.keep_best_per
+        )
         self._stopper = RunStopper(
             spec.time_budget_s,
             recorder.state.seconds,

@@ -14,16 +14,16 @@ from raytune_ahu.types import TrialStatus
 class Run:
     """Feeds events into a state and asks the retention as the runner does."""
 
-    def __init__(self, keep_best, mode="min"):
+    def __init__(self, keep_best, mode="min", **options):
         self.state = RunState(mode)
-        self.retention = Retention(self.state, keep_best)
+        self.retention = Retention(self.state, keep_best, **options)
         self.deleted = []
 
     def apply(self, event, trial, **fields):
         self.state.apply({"event": event, "time": 0.0, "trial": trial, **fields})
 
-    def start(self, trial):
-        self.apply("suggested", trial, origin="random", configuration={})
+    def start(self, trial, configuration=None):
+        self.apply("suggested", trial, origin="random", configuration=configuration or {})
         self.apply("started", trial, resource=0)
 
     def epoch(self, trial, resource, value, decision="continue", save=True):
@@ -46,8 +46,8 @@ class Run:
     def kept(self, trial):
         return sorted(self.state.trials[trial].checkpoints)
 
-    def ended(self, trial, resource, value, status=TrialStatus.STOPPED):
-        self.start(trial)
+    def ended(self, trial, resource, value, status=TrialStatus.STOPPED, *, configuration=None):
+        self.start(trial, configuration)
         for epoch in range(1, resource):
             self.epoch(trial, epoch, 9.0)
         worth = value is not None and self.will_keep(trial, resource, value)
@@ -56,10 +56,11 @@ class Run:
 
     def will_keep(self, trial, resource, value):
         state = self.state.trials[trial]
-        before = state.resource, state.value
+        before = state.resource, state.value, state.best_value
         state.resource, state.value = resource, value
+        state.best_value = min(value, 9.0 if before[2] is None else before[2])
         answer = self.retention.is_worth_keeping(trial)
-        state.resource, state.value = before
+        state.resource, state.value, state.best_value = before
         return answer
 
 
@@ -123,6 +124,38 @@ def test_the_last_checkpoint_of_a_trial_that_is_not_among_the_best_need_not_be_w
     run.start("c")
     run.epoch("c", 9, 0.05, "stop", save=False)
     assert run.retention.is_worth_keeping("c")
+
+
+def test_the_best_at_any_resource_keep_theirs_where_checkpoints_hold_the_best_epoch():
+    run = Run(keep_best=1, at="any")
+    run.start("early")
+    run.epoch("early", 1, 0.1)
+    run.epoch("early", 2, 0.8, "stop")
+    run.finish("early", TrialStatus.COMPLETED)
+    run.ended("far", 9, 0.5, TrialStatus.COMPLETED)
+    assert (run.kept("early"), run.kept("far")) == ([2], [])
+
+
+def test_the_best_of_each_value_of_a_parameter_keep_theirs_as_well():
+    run = Run(keep_best=1, per="net/model")
+    mf, mlp = {"net": {"model": "mf"}}, {"net": {"model": "mlp"}}
+    run.ended("mf_1", 9, 0.1, configuration=mf)
+    run.ended("mlp_1", 9, 0.5, configuration=mlp)
+    run.ended("mlp_2", 9, 0.4, configuration=mlp)
+    run.ended("mlp_3", 9, 0.6, configuration=mlp)
+    run.ended("mf_2", 9, 0.2, configuration=mf)
+    assert [run.kept(name) for name in ("mf_1", "mlp_1", "mlp_2", "mlp_3", "mf_2")] == [
+        [9], [], [9], [], []
+    ]  # fmt: skip
+    again = Retention(run.state, 1, per="net/model")
+    assert again.release_all() == []
+
+
+def test_the_best_of_a_value_that_is_displaced_by_the_best_of_all_keeps_nothing():
+    run = Run(keep_best=1, per="model")
+    run.ended("a", 9, 0.5, configuration={"model": "mf"})
+    run.ended("b", 9, 0.3, configuration={"model": "mf"})
+    assert (run.kept("a"), run.kept("b")) == ([], [9])
 
 
 @pytest.mark.parametrize("seed", range(20))

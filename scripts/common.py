@@ -1,7 +1,7 @@
 """What the tuning scripts share: options, checks before any trial starts, wiring, exit codes.
 
-A script calls `main("resnet", CifarResNetTrainable, __doc__)`. Exit codes: 0 the run ended, 1 no
-trial gave a finite metric, 2 something the user can mend (one line says what), 130 interrupted.
+A script calls `main(Script(...))`. Exit codes: 0 the run ended, 1 no trial gave a finite metric, 2
+something the user can mend (one line says what), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -24,7 +25,8 @@ from options import (
     FAULT_OPTIONS,
     FIELDS,
     FREE_ON_RESUME,
-    SMOKE_TEST,
+    SMOKE_TRIALS,
+    add_image_options,
     make_parser,
     read_accelerator,
     read_amounts,
@@ -43,29 +45,54 @@ from raytune_ahu.storage import CheckpointStorage, is_uri, run_uri
 from raytune_ahu.types import TrialStatus
 from schedulers import scheduler_for
 from schedulers.ray_scheduler import RayScheduler
-from trainables import ImageTrainable, default_space_path
+from trainables import ReadyTrainable, default_space_path
 
 
-def main(
-    key: str, trainable: type[ImageTrainable], doc: str, argv: Sequence[str] | None = None
-) -> int:
+@dataclass(frozen=True)
+class Script:
+    """What one tuning script has of its own."""
+
+    key: str
+    """Short name of what is tuned, for the names of runs."""
+    trainable: type[ReadyTrainable]
+    """The class."""
+    doc: str
+    """The script's docstring, shown by --help."""
+    add_options: Callable[[argparse._ArgumentGroup], None] = lambda group: None
+    """Adds its own options."""
+    settings: tuple[str, ...] = ()
+    """Those of them that are settings of the trainable, by the same name."""
+    narrow: Callable[[SearchSpace, argparse.Namespace], SearchSpace] = lambda space, args: space
+    """Applies those of them that narrow the search space."""
+    keep_best_per: str | None = None
+    """A parameter; the best trial of each of its values keeps its checkpoint."""
+    finish: Callable[[RunResult, Console], None] = lambda result, console: None
+    """Called at the end of a run that found something, after the summary."""
+
+
+def image_script(key: str, trainable: type[ReadyTrainable], doc: str | None) -> Script:
+    """Make the script of a trainable on images."""
+    return Script(key, trainable, doc or "", add_image_options, settings=("train_images",))
+
+
+def main(script: Script, argv: Sequence[str] | None = None) -> int:
     """Run a tuning script and return its exit code.
 
     Args:
-        key: Short name of what is tuned, for the names of runs.
-        trainable: The class.
-        doc: The script's docstring, shown by --help.
+        script: The script.
         argv: Command-line arguments; None: those of the process.
     """
-    parser = make_parser(trainable, doc)
+    parser = make_parser(script.trainable, script.doc, script.add_options)
     args = parser.parse_args(argv)
     console = make_console()
     try:
         if args.resume is not None:
-            result = _resume(args, trainable, console)
+            result = _resume(args, script, console)
         else:
-            result = _start(args, key, trainable, console)
+            result = _start(args, script, console)
         print_summary(result, console)
+        if result.state.incumbent is not None and result.ended != "interrupted":
+            script.finish(result, console)
         _print_next(result, console)
     except AhuError as error:
         _complain(f"error: {' '.join(str(error).split())}")
@@ -86,24 +113,36 @@ def _complain(line: str) -> None:
 # --- a new run
 
 
-def _start(
-    args: argparse.Namespace, key: str, trainable: type[ImageTrainable], console: Console
-) -> RunResult:
-    values = {**DEFAULTS, "max_epochs": trainable.default_max_epochs}
+def _start(args: argparse.Namespace, script: Script, console: Console) -> RunResult:
+    trainable = script.trainable
+    values = {
+        **DEFAULTS,
+        "dataset": trainable.datasets[0],
+        "max_epochs": trainable.default_max_epochs,
+    }
     if args.smoke_test:
-        values.update(SMOKE_TEST)
+        values.update(num_samples=SMOKE_TRIALS, max_epochs=trainable.smoke_epochs)
     if args.time_budget is not None:
         values["num_samples"] = None
     values.update({name: value for name, value in vars(args).items() if value is not None})
     dataset = values["dataset"]
     path = Path(values["space"]) if "space" in values else default_space_path(trainable, dataset)
     kind = dataset.partition(":")[0]
-    prefix = "smoke" if args.smoke_test else key
+    prefix = "smoke" if args.smoke_test else script.key
+    settings = trainable.default_settings(
+        dataset,
+        values["data_dir"],
+        seed=values["seed"],
+        max_epochs=values["max_epochs"],
+        **{name: values[name] for name in script.settings if name in values},
+    )
+    space = script.narrow(SearchSpace.from_file(path), args)
+    grace_period = min(trainable.default_grace_period, max(1, values["max_epochs"]))
     spec = ExperimentSpec(
         name=values.get("name", f"{prefix}-{kind}-{time.strftime('%Y%m%d-%H%M%S')}"),
         trainable=f"{trainable.__module__}:{trainable.__name__}",
-        space=SearchSpace.from_file(path),
-        metric=trainable.metric,
+        space=space,
+        metric=trainable.metric_of(settings),
         mode=trainable.mode,
         max_epochs=values["max_epochs"],
         num_samples=values["num_samples"],
@@ -111,7 +150,7 @@ def _start(
         search=values["search"],
         search_options=read_options(values.get("search_option", [])),
         scheduler=values["scheduler"],
-        grace_period=values["grace_period"],
+        grace_period=values.get("grace_period", grace_period),
         reduction_factor=values["reduction_factor"],
         brackets=values["brackets"],
         cpus_per_trial=values["cpus_per_trial"],
@@ -123,13 +162,9 @@ def _start(
         record_path=_record_path(values),
         seed=values["seed"],
         **{FIELDS.get(name, name): values[name] for name in FAULT_OPTIONS if name in values},
-        settings=trainable.default_settings(
-            dataset,
-            values["data_dir"],
-            seed=values["seed"],
-            max_epochs=values["max_epochs"],
-            train_images=values.get("train_images"),
-        ),
+        keep_best_at="any" if trainable.keeps_best_weights else "max_resource",
+        keep_best_per=script.keep_best_per if script.keep_best_per in space.names else None,
+        settings=settings,
     )
     if args.retry_failed:
         raise SpecError("--retry-failed goes with --resume: a new run has no failed trials")
@@ -171,7 +206,7 @@ def _record_path(values: dict[str, Any]) -> str | None:
     return None
 
 
-def _check_space(spec: ExperimentSpec, trainable: type[ImageTrainable]) -> None:
+def _check_space(spec: ExperimentSpec, trainable: type[ReadyTrainable]) -> None:
     """Find what the searcher or the trainable would refuse before anything is started."""
     searcher = searcher_for(spec, rung_levels=[spec.max_epochs])
     for index in range(20):
@@ -207,9 +242,8 @@ def _size(spec: ExperimentSpec) -> str:
 # --- going on with a run
 
 
-def _resume(
-    args: argparse.Namespace, trainable: type[ImageTrainable], console: Console
-) -> RunResult:
+def _resume(args: argparse.Namespace, script: Script, console: Console) -> RunResult:
+    trainable = script.trainable
     mine = f"{trainable.__module__}:{trainable.__name__}"
     spec = find_run(
         args.resume,

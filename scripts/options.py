@@ -6,7 +6,7 @@ Start with `make_parser`. What is not given is None, so that a resumed run can t
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -14,22 +14,21 @@ import yaml
 from raytune_ahu.errors import SpecError
 from raytune_ahu.search import SEARCHERS
 from schedulers import SCHEDULERS
-from trainables import ImageTrainable
+from trainables import ReadyTrainable
 
 DEFAULTS: dict[str, Any] = {
-    "dataset": "digits",
     "data_dir": "data",
     "search": "bohb",
     "scheduler": "asha",
     "num_samples": 40,
-    "grace_period": 1,
     "reduction_factor": 3,
     "brackets": 1,
     "cpus_per_trial": 1.0,
     "storage_path": "runs",
     "seed": 0,
 }
-SMOKE_TEST: dict[str, Any] = {"dataset": "digits", "num_samples": 6, "max_epochs": 3}
+SMOKE_TRIALS = 6
+"""Trials of --smoke-test."""
 FAULT_OPTIONS = (
     "max_failures",
     "retry_oom",
@@ -66,8 +65,19 @@ FREE_ON_RESUME = {
 """Options that say where and how to run, and where to look for the run."""
 
 
-def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentParser:
-    """Make the parser of a tuning script; what is not given is None."""
+def make_parser(
+    trainable: type[ReadyTrainable],
+    doc: str,
+    add_own: Callable[[argparse._ArgumentGroup], None] = lambda group: None,
+) -> argparse.ArgumentParser:
+    """Make the parser of a tuning script; what is not given is None.
+
+    Args:
+        trainable: What it tunes.
+        doc: The script's docstring.
+        add_own: Adds the options that this script alone has, about what is tuned.
+    """
+    own_data = trainable.datasets[0]
     parser = argparse.ArgumentParser(
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -76,7 +86,7 @@ def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentP
     what = parser.add_argument_group("what to tune")
     what.add_argument(
         "--dataset",
-        help=f"{', '.join(trainable.datasets)} (default digits: embedded, no download)",
+        help=f"{', '.join(trainable.datasets)} (default {own_data}: no download)",
     )
     what.add_argument(
         "--data-dir",
@@ -84,17 +94,12 @@ def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentP
         help="folder of the data files; missing ones are downloaded there (default ./data)",
     )
     what.add_argument(
-        "--train-images",
-        type=int,
-        metavar="N",
-        help="train on N images only, evenly from all classes (default all)",
-    )
-    what.add_argument(
         "--space",
         metavar="FILE",
         help="search space as YAML or JSON; copy and edit one of trainables/spaces "
         "(default the one of the data set)",
     )
+    add_own(what)
 
     how = parser.add_argument_group("how to search")
     how.add_argument("--search", choices=list(SEARCHERS), help="(default bohb)")
@@ -110,7 +115,7 @@ def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentP
         "--grace-period",
         type=int,
         metavar="EPOCHS",
-        help="first rung: no trial is judged earlier (default 1)",
+        help=f"first rung: no trial is judged earlier (default {trainable.default_grace_period})",
     )
     how.add_argument(
         "--reduction-factor",
@@ -149,7 +154,8 @@ def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentP
         "--smoke-test",
         action="store_const",
         const=True,
-        help="6 trials of at most 3 epochs on the embedded digits: under a minute",
+        help=f"{SMOKE_TRIALS} trials of at most {trainable.smoke_epochs} epochs on {own_data}: "
+        "under a minute",
     )
 
     where = parser.add_argument_group("where to run")
@@ -219,6 +225,16 @@ def make_parser(trainable: type[ImageTrainable], doc: str) -> argparse.ArgumentP
         "epochs end and be saved; --resume goes on."
     )
     return parser
+
+
+def add_image_options(group: argparse._ArgumentGroup) -> None:
+    """Add what only trainables on images have."""
+    group.add_argument(
+        "--train-images",
+        type=int,
+        metavar="N",
+        help="train on N images only, evenly from all classes (default all)",
+    )
 
 
 def _add_fault_options(parser: argparse.ArgumentParser) -> None:

@@ -13,12 +13,12 @@ import sys
 if __name__ == "__main__":  # the imports take seconds, and until they are done nothing is recorded
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
-from common import main
+from common import image_script, main
 
 from trainables import MnistTrainable
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = main("mnist", MnistTrainable, __doc__)
+    code = main(image_script("mnist", MnistTrainable, __doc__))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray is shut down at exit: nothing is left to end
     sys.exit(code)

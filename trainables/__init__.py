@@ -9,18 +9,23 @@ from trainables.catalogue import TRAINABLES, default_space_path
 from trainables.cifar10_resnet import CifarResNetTrainable, ResNetHyperparameters
 from trainables.data.images import Subset
 from trainables.data.registry import DATASETS, prepare
+from trainables.epoch_trainable import EpochTrainable
 from trainables.image_trainable import ImageSettings, ImageTrainable
-from trainables.loops import Training
+from trainables.loops import Optimised, Training
 from trainables.mnist import MnistHyperparameters, MnistTrainable
+from trainables.ready_trainable import ReadyTrainable
 
 __all__ = [
     "DATASETS",
     "TRAINABLES",
     "CifarResNetTrainable",
+    "EpochTrainable",
     "ImageSettings",
     "ImageTrainable",
     "MnistHyperparameters",
     "MnistTrainable",
+    "Optimised",
+    "ReadyTrainable",
     "ResNetHyperparameters",
     "Subset",
     "TorchTrainable",

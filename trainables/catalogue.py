@@ -6,10 +6,10 @@ from pathlib import Path
 
 from raytune_ahu.errors import SpecError
 from trainables.cifar10_resnet import CifarResNetTrainable
-from trainables.image_trainable import ImageTrainable
 from trainables.mnist import MnistTrainable
+from trainables.ready_trainable import ReadyTrainable
 
-TRAINABLES: dict[str, type[ImageTrainable]] = {
+TRAINABLES: dict[str, type[ReadyTrainable]] = {
     "mnist": MnistTrainable,
     "resnet": CifarResNetTrainable,
 }
@@ -19,7 +19,7 @@ SPACES_FOLDER = Path(__file__).parent / "spaces"
 """Folder of the default search spaces."""
 
 
-def default_space_path(trainable: type[ImageTrainable], dataset: str) -> Path:
+def default_space_path(trainable: type[ReadyTrainable], dataset: str) -> Path:
     """Return the default search space of a trainable for a data set: a file to copy and edit.
 
     It is `spaces/<name>_<dataset>.yaml` where there is one, else `spaces/<name>.yaml`, with the

@@ -24,6 +24,7 @@ from trainables.epoch_trainable import PRECISIONS
 from trainables.hyperparameters import choice, number, parse, switch, text, whole
 from trainables.loops import Training
 from trainables.optimisation import Optimisation, make_optimizer, make_schedule, penalise
+from trainables.ready_trainable import ReadyTrainable, absolute_dataset, absolute_folder
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,10 @@ class ImageSettings:
     """Only reproducible convolutions on CUDA."""
 
 
-class ImageTrainable(TorchTrainable):
+class ImageTrainable(ReadyTrainable, TorchTrainable):
     """A classifier of images. Subclasses say which hyperparameters and which network."""
 
-    datasets: ClassVar[tuple[str, ...]]
-    """The data sets that it takes, as the user writes them."""
     hyperparameters: ClassVar[type[Optimisation]]
-    """The dataclass that lists its hyperparameters, their ranges and defaults."""
     default_padding: ClassVar[int] = 0
     """Largest random shift by default, in pixels for images of 32; scaled to other sizes."""
     default_image_sizes: ClassVar[dict[str, int]] = {}
@@ -83,22 +81,15 @@ class ImageTrainable(TorchTrainable):
         *,
         seed: int = 0,
         max_epochs: int | None = None,
-        train_images: int | None = None,
+        **others: Any,
     ) -> dict[str, Any]:
-        """Return the settings of an experiment with every null resolved, JSON-ready.
-
-        Paths are made absolute, because Ray's workers run in other folders. What is returned may
-        be changed (see `ImageSettings`) and is what belongs under `settings` in a configuration.
-
-        Raises:
-            DataError: If the data set is unknown, or needs a folder that is not given.
-        """
+        """Return the settings of an experiment with every null resolved (see `ImageSettings`)."""
         values: dict[str, Any] = {
-            "dataset": _absolute_folder(dataset),
-            "data_dir": str(Path(data_dir).expanduser().absolute()) if data_dir else None,
+            "dataset": absolute_dataset(dataset),
+            "data_dir": absolute_folder(data_dir),
             "seed": seed,
             "max_epochs": cls.default_max_epochs if max_epochs is None else max_epochs,
-            "train_images": train_images,
+            **others,
         }
         return asdict(cls.resolve_settings(values))
 
@@ -128,14 +119,7 @@ class ImageTrainable(TorchTrainable):
 
     @classmethod
     def prepare(cls, settings: Mapping[str, Any], say: Say | None = None) -> None:
-        """Check the settings and the data set, download and decode it; for the driver.
-
-        Raises:
-            SpecError: If a setting is wrong.
-            DataError: If the data set is unknown, absent and not downloadable, damaged, or too
-                small for what the settings ask of it.
-            StorageError: If no folder for the decoded images can be written.
-        """
+        """Check the settings and the data set, download and decode it; for the driver."""
         resolved = cls.resolve_settings(settings)
         registry.prepare(
             resolved.dataset,
@@ -145,16 +129,6 @@ class ImageTrainable(TorchTrainable):
             say=say,
         )
         cls._load_splits(resolved)
-
-    @classmethod
-    def check_configuration(cls, configuration: Mapping[str, Any]) -> None:
-        """Check hyperparameters before a run.
-
-        Raises:
-            SpaceError: If one is unknown or out of range; the message lists what is allowed.
-        """
-        values = {name: value for name, value in configuration.items() if name != "settings"}
-        parse(cls.hyperparameters, values)
 
     @classmethod
     def _load_splits(cls, settings: ImageSettings) -> ImageSplits:
@@ -199,10 +173,3 @@ class ImageTrainable(TorchTrainable):
         return registry.load_test(
             settings.dataset, settings.data_dir, image_size=settings.image_size
         )
-
-
-def _absolute_folder(dataset: str) -> str:
-    if not dataset.startswith(registry.FOLDER_PREFIX):
-        return dataset
-    path = dataset.removeprefix(registry.FOLDER_PREFIX)
-    return f"{registry.FOLDER_PREFIX}{Path(path).expanduser().absolute()}" if path else dataset

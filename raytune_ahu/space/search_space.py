@@ -21,6 +21,7 @@ from raytune_ahu.space.declaration import Declaration, parse_declaration
 from raytune_ahu.space.files import read_file, write_file
 from raytune_ahu.space.grid import count_grid, iterate_grid
 from raytune_ahu.space.layout import Layout
+from raytune_ahu.space.restrict import restrict
 from raytune_ahu.space.summary import summary_table
 from raytune_ahu.types import Configuration
 
@@ -112,6 +113,14 @@ class SearchSpace:
             SpaceError: If the suffix is not .yaml, .yml or .json.
         """
         write_file(Path(path), self.to_dict())
+
+    def restrict(self, name: str, values: Sequence[Any]) -> SearchSpace:
+        """Return a smaller space, in which a choice or ordinal keeps only some of its values.
+
+        Raises:
+            SpaceError: As `raytune_ahu.space.restrict.restrict`.
+        """
+        return SearchSpace(restrict(self.declaration, name, values))
 
     @cached_property
     def configspace(self) -> ConfigurationSpace:

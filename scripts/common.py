@@ -290,7 +290,7 @@ def _resume(args: argparse.Namespace, script: Script, console: Console) -> RunRe
 
 def _print_next(result: RunResult, console: Console) -> None:
     spec = result.spec
-    command = f"{_interpreter()} {shlex.quote(sys.argv[0])} --resume "
+    command = f"{interpreter()} {shlex.quote(sys.argv[0])} --resume "
     command += shlex.quote(str(result.folder))
     failed = result.state.counts()[TrialStatus.FAILED]
     if result.state.incumbent is None and failed and result.ended == "finished":
@@ -307,7 +307,7 @@ def _print_next(result: RunResult, console: Console) -> None:
     console.print(f"  {command}", style="bold", highlight=False, soft_wrap=True, markup=False)
 
 
-def _interpreter() -> str:
+def interpreter() -> str:
     """The command that started this process, as one would type it here."""
     running = Path(sys.executable)
     if shutil.which("python") == str(running):

@@ -1,10 +1,9 @@
-"""Decoded images on disk, shared by all trials of a machine through a memory map.
+"""Prepared data on disk, shared by all trials of a machine through a memory map.
 
-A cache entry is a folder `<name>-<key>/` with `images.npy`, `labels.npy` and `meta.json`. The key
-is a digest of what the images were made from (paths, sizes, modification times, image size), so a
-changed source gives another entry. An entry is written under a temporary name and renamed: two
-processes may build it at once, and one that is killed leaves no half entry. Start with
-`load_or_build`.
+A cache entry is a folder `<name>-<key>/` with one `.npy` file per array and `meta.json`. The key is
+a digest of what the entry was made from (paths, sizes, modification times, settings), so a changed
+source gives another entry. An entry is written under a temporary name and renamed: two processes
+may build it at once, and one that is killed leaves no half entry. Start with `load_or_build`.
 """
 
 from __future__ import annotations
@@ -15,19 +14,29 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from raytune_ahu.errors import DataError, StorageError
-from trainables.data.images import ImageData
 
 CACHE_FOLDER = ".raytune_ahu_cache"
 """Name of the cache folder inside a data folder."""
 
-_FORMAT = 1
+_FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is kept in one folder of the cache."""
+
+    arrays: dict[str, NDArray[Any]]
+    """Arrays by name, of any fixed-width type; memory maps where the entry was read."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Whatever else belongs to it; JSON-ready."""
 
 
 def digest(fingerprint: object) -> str:
@@ -53,16 +62,17 @@ def cache_folders(data_dir: Path | None) -> list[Path]:
     return [*([data_dir / CACHE_FOLDER] if data_dir else []), user_cache()]
 
 
-def load_or_build(
-    name: str, key: str, data_dir: Path | None, build: Callable[[], ImageData]
-) -> ImageData:
+def load_or_build(name: str, key: str, data_dir: Path | None, build: Callable[[], Entry]) -> Entry:
     """Open a cache entry as a memory map; build and write it first where there is none.
 
     Args:
         name: Readable start of the entry's name, such as `mnist-train`.
         key: What `digest` made of the source.
         data_dir: Folder of the data set; its cache is preferred where it can be written.
-        build: Decodes the images; called only where no entry exists.
+        build: Makes the entry; called only where there is none.
+
+    Returns:
+        The entry. Writing to its arrays changes the process's own copy only.
 
     Raises:
         DataError: If the entry is damaged.
@@ -89,18 +99,18 @@ def _first_writable(folders: list[Path]) -> Path:
         except OSError as error:
             reasons.append(f"{folder} ({error.strerror})")
     raise StorageError(
-        f"no folder for decoded images can be written: {', '.join(reasons)}; "
+        f"no folder for prepared data can be written: {', '.join(reasons)}; "
         "free one of them or set XDG_CACHE_HOME to a folder that can"
     )
 
 
-def _write(entry: Path, data: ImageData) -> None:
+def _write(entry: Path, content: Entry) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
     try:
         temporary.chmod(0o755)
-        np.save(temporary / "images.npy", data.images.contiguous().numpy())
-        np.save(temporary / "labels.npy", data.labels.numpy())
-        meta = {"n_classes": data.n_classes, "mean": data.mean, "std": data.std}
+        for name, array in content.arrays.items():
+            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+        meta = {"arrays": list(content.arrays), "meta": content.meta}
         (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         try:
             temporary.rename(entry)
@@ -108,25 +118,21 @@ def _write(entry: Path, data: ImageData) -> None:
             if not entry.is_dir():  # otherwise another process was first: its entry is the same
                 raise
     except OSError as error:
-        raise StorageError(f"decoded images cannot be written to {entry}: {error}") from error
+        raise StorageError(f"prepared data cannot be written to {entry}: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _read(entry: Path) -> ImageData:
+def _read(entry: Path) -> Entry:
     try:
-        # "c" maps the pages shared and read-only in effect: nobody writes, so none is ever copied.
-        images = np.load(entry / "images.npy", mmap_mode="c")
-        labels = np.load(entry / "labels.npy")
         meta = json.loads((entry / "meta.json").read_text(encoding="utf-8"))
-        return ImageData(
-            images=torch.from_numpy(np.asarray(images)),
-            labels=torch.from_numpy(labels),
-            n_classes=int(meta["n_classes"]),
-            mean=tuple(meta["mean"]),
-            std=tuple(meta["std"]),
-        )
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        # "c" maps the pages shared and read-only in effect: nobody writes, so none is ever copied.
+        arrays = {
+            name: np.asarray(np.load(entry / f"{name}.npy", mmap_mode="c"))
+            for name in meta["arrays"]
+        }
+        return Entry(arrays, meta["meta"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise DataError(
-            f"the decoded images in {entry} are damaged ({error}); delete that folder and try again"
+            f"the prepared data in {entry} is damaged ({error}); delete that folder and try again"
         ) from error

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.data.cache import digest, load_or_build
+from trainables.data.cache import Entry, digest, load_or_build
 from trainables.data.images import ImageData
 
 Part = Literal["train", "test"]
@@ -82,14 +82,31 @@ class ImageSource(ABC):
         """Open a part in its cache entry, which is built first where there is none."""
         key = digest([part, image_size, self.fingerprint(part)])
 
-        def build() -> ImageData:
+        def build() -> Entry:
             if say and self.takes_a_while:
                 say(f"decoding the {part} images of {self.name} once; later runs reuse them")
             decoded = self.decode(part, image_size)
             images = resize(decoded.images, image_size)
-            return ImageData.measure(images, decoded.labels, decoded.n_classes)
+            return to_entry(ImageData.measure(images, decoded.labels, decoded.n_classes))
 
-        return load_or_build(f"{self.name}-{part}", key, self.data_dir, build)
+        return from_entry(load_or_build(f"{self.name}-{part}", key, self.data_dir, build))
+
+
+def to_entry(data: ImageData) -> Entry:
+    """Write images down as a cache entry."""
+    arrays = {"images": data.images.contiguous().numpy(), "labels": data.labels.numpy()}
+    return Entry(arrays, {"n_classes": data.n_classes, "mean": data.mean, "std": data.std})
+
+
+def from_entry(entry: Entry) -> ImageData:
+    """Read images from a cache entry, without a copy (see `to_entry`)."""
+    return ImageData(
+        images=torch.from_numpy(entry.arrays["images"]),
+        labels=torch.from_numpy(entry.arrays["labels"]),
+        n_classes=int(entry.meta["n_classes"]),
+        mean=tuple(entry.meta["mean"]),
+        std=tuple(entry.meta["std"]),
+    )
 
 
 def resize(images: Tensor, size: int) -> Tensor:

@@ -96,6 +96,12 @@ class UserItems:
         items = torch.cat([self.items, later.items])[order]
         return UserItems(self.starts + later.starts, items, self.n_items)
 
+    def only(self, chosen: Tensor) -> UserItems:
+        """Return the items of some users, (n_users,) bool; the others have none then."""
+        counts = torch.where(chosen, self.counts, 0)
+        starts = torch.cat([self.starts.new_zeros(1), counts.cumsum(0)])
+        return UserItems(starts, self.items[chosen[self.users]], self.n_items)
+
     def to(self, device: torch.device | str) -> UserItems:
         """Move it to a device."""
         return UserItems(self.starts.to(device), self.items.to(device), self.n_items)

@@ -1,0 +1,305 @@
+"""What the recommender script has of its own: options, the test at the end, the export.
+
+Start with `recommender_script`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from common import Script, interpreter
+from pyarrow import fs
+from rich.console import Console
+from rich.table import Table
+
+from raytune_ahu import SearchSpace
+from raytune_ahu.adapters import RunResult
+from raytune_ahu.run_state import RunState, TrialState
+from raytune_ahu.storage import CheckpointStorage
+from raytune_ahu.types import TrialStatus, as_loss
+from trainables import RecommenderTrainable
+from trainables.data.interactions import load_ids, load_recommender_data, load_test_items
+from trainables.recommender_comparison import Candidate, Comparison, Contender, compare, restore
+from trainables.recommender_settings import RANKINGS, SPLITS
+from trainables.serving import export, known_interactions
+
+TEST_FILE = "test.json"
+"""All figures of the test, in the run's folder."""
+EXPORT_FOLDER = "recommender"
+"""The winner, ready to serve, in the run's folder."""
+SETTINGS = (
+    "columns",
+    "min_rating",
+    "duplicates",
+    "min_user_interactions",
+    "min_item_interactions",
+    "split",
+    "k",
+    "ranking",
+    "validation_users",
+    "patience",
+)
+
+
+def recommender_script(doc: str | None) -> Script:
+    """Make the script."""
+    return Script(
+        key="recommender",
+        trainable=RecommenderTrainable,
+        doc=doc or "",
+        add_options=_add_options,
+        settings=SETTINGS,
+        narrow=_narrow,
+        keep_best_per="model",
+        finish=finish,
+    )
+
+
+def _add_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--models",
+        metavar="NAME,...",
+        help="search among these models only, of mf, gmf, mlp, neumf, two-tower, lightgcn, "
+        "mult-vae and sasrec (default all of the search space)",
+    )
+    group.add_argument(
+        "--split",
+        choices=SPLITS,
+        help="what is held out: each user's newest tenths (user-time, the default), the newest "
+        "item, any tenths, or all that comes after a date",
+    )
+    group.add_argument(
+        "--k",
+        metavar="N,...",
+        help="lengths of the lists that are measured; the first is tuned (default 10,5,20)",
+    )
+    group.add_argument(
+        "--columns",
+        metavar="ROLE=NAME,...",
+        help="columns of a file, like user=customer,item=sku,rating=stars,time=when (default: "
+        "columns of these names)",
+    )
+    group.add_argument(
+        "--min-rating",
+        type=float,
+        metavar="X",
+        help="leave lower ratings out (default: every interaction counts, whatever its rating)",
+    )
+    group.add_argument(
+        "--duplicates", choices=("first", "last"), help="which of them counts (default first)"
+    )
+    group.add_argument(
+        "--min-user-interactions",
+        type=int,
+        metavar="N",
+        help="leave users with fewer out (default 3)",
+    )
+    group.add_argument(
+        "--min-item-interactions",
+        type=int,
+        metavar="N",
+        help="leave items with fewer out (default 1)",
+    )
+    group.add_argument(
+        "--ranking",
+        choices=RANKINGS,
+        help="against all items (full, the default), or against 99 drawn ones, as older papers do",
+    )
+    group.add_argument(
+        "--validation-users",
+        type=int,
+        metavar="N",
+        help="validate on N users only, drawn once, where there are very many (default all)",
+    )
+    group.add_argument(
+        "--patience",
+        type=int,
+        metavar="EPOCHS",
+        help="end a trial after so many epochs without a better value (default 10)",
+    )
+
+
+def _narrow(space: SearchSpace, args: argparse.Namespace) -> SearchSpace:
+    if args.models is None:
+        return space
+    return space.restrict("model", [name.strip() for name in args.models.split(",")])
+
+
+# --- after the search
+
+
+def finish(result: RunResult, console: Console) -> None:
+    """Test the winner, each model's best and the references; export the winner; say what is next.
+
+    Raises:
+        AhuError: If a checkpoint is damaged or cannot be read.
+    """
+    settings = dict(result.spec.settings)
+    with tempfile.TemporaryDirectory() as folder:
+        candidates = _candidates(result, Path(folder))
+        if not candidates:
+            console.print("No checkpoint was kept (--keep-best 0), so nothing can be tested.")
+            return
+        console.print(
+            "\nTesting the best of each model, and references (tuned on validation data):"
+        )
+        comparison = compare(
+            candidates, settings, say=lambda line: console.print(f"  {line}", style="dim")
+        )
+        winner = next(c for c in candidates if c.trial_id == comparison.winner.trial_id)
+        figures = _write_figures(result, comparison)
+        place = _export(result, winner, comparison)
+    _print(comparison, settings, console)
+    console.print(f"All figures: {figures}", highlight=False, soft_wrap=True)
+    console.print(f"Ready to serve: {place}", highlight=False, soft_wrap=True)
+    users, _ = load_ids(**_loading(settings))
+    some = ",".join(str(user) for user in users[:2])
+    console.print("Next: recommendations of the winner:")
+    script = Path(sys.argv[0]).with_name("recommend.py")
+    command = f"{interpreter()} {shlex.quote(str(script))} {shlex.quote(str(result.folder))}"
+    console.print(
+        f"  {command} --users {shlex.quote(some)}",
+        style="bold",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _candidates(result: RunResult, folder: Path) -> list[Candidate]:
+    """The best trial of each model that has a checkpoint, the best first."""
+    storage = CheckpointStorage(result.spec.storage_path, result.spec.name)
+    candidates = []
+    for trial in _best_of_each_model(result.state):
+        source = storage.full(trial.checkpoints[max(trial.checkpoints)])
+        target = folder / trial.trial_id
+        fs.copy_files(
+            source,
+            str(target),
+            source_filesystem=storage.filesystem,
+            destination_filesystem=fs.LocalFileSystem(),
+        )
+        candidates.append(Candidate(trial.trial_id, trial.configuration, target))
+    return candidates
+
+
+def _best_of_each_model(state: RunState) -> list[TrialState]:
+    able = [
+        trial
+        for trial in state.trials.values()
+        if trial.checkpoints
+        and trial.best_value is not None
+        and trial.status is not TrialStatus.FAILED
+    ]
+    best: dict[str, TrialState] = {}
+    for trial in sorted(able, key=lambda trial: as_loss(trial.best_value, state.mode)):
+        best.setdefault(trial.configuration.get("model", "mf"), trial)
+    return list(best.values())
+
+
+def _write_figures(result: RunResult, comparison: Comparison) -> Path:
+    path = result.folder / TEST_FILE
+    try:
+        times = json.loads(path.read_text(encoding="utf-8"))["test_was_read"]
+    except (OSError, ValueError, KeyError):
+        times = 0
+    settings = dict(result.spec.settings)
+    figures = {"test_was_read": times + 1, "settings": settings, **comparison.to_dict()}
+    path.write_text(f"{json.dumps(figures, indent=2)}\n", encoding="utf-8")
+    return path
+
+
+def _export(result: RunResult, winner: Candidate, comparison: Comparison) -> Path:
+    settings = dict(result.spec.settings)
+    trainable = restore(winner, settings)
+    trainable.use_best_weights()
+    data = load_recommender_data(**_loading(settings))
+    test = load_test_items(**_loading(settings))
+    user_ids, item_ids = load_ids(**_loading(settings))
+    entry = comparison.winner
+    return export(
+        result.folder / EXPORT_FOLDER,
+        trainable.model,
+        configuration=winner.configuration,
+        data=data,
+        known=known_interactions([data.train, data.validation, test]),
+        user_ids=user_ids,
+        item_ids=item_ids,
+        about={
+            "run": result.spec.name,
+            "trial": winner.trial_id,
+            "epoch": entry.epoch,
+            "settings": settings,
+            "validation": {comparison.metric: entry.validation},
+            "test": entry.test.means(),
+        },
+    )
+
+
+def _loading(settings: dict[str, Any]) -> dict[str, Any]:
+    given = RecommenderTrainable.resolve_settings(settings)
+    return {**given.loading, **given.splitting}
+
+
+# --- the table
+
+
+def _print(comparison: Comparison, settings: dict[str, Any], console: Console) -> None:
+    metric, k = comparison.metric, comparison.metric.partition("@")[2]
+    shown = (metric, f"recall@{k}", f"hit@{k}", f"coverage@{k}")
+    users = len(comparison.winner.test.users)
+    ranking = "all items they had not seen" if settings["ranking"] == "full" else "99 drawn items"
+    table = Table(
+        title=f"Test: {users:,} users, {settings['split']} split, against {ranking}",
+        title_justify="left",
+        caption="± standard error over users. Chosen by validation; sorted by it.",
+        caption_justify="left",
+    )
+    table.add_column("model")
+    table.add_column("", style="dim")
+    table.add_column(f"validation {metric}", justify="right")
+    for name in shown:
+        table.add_column(name, justify="right")
+    for entry in comparison.contenders:
+        is_winner = entry is comparison.winner
+        means = entry.test.means()
+        cells = [f"{means[metric]:.4f} ± {entry.test.standard_error(metric):.4f}"]
+        cells += [f"{means[name]:.3f}" for name in shown[1:]]
+        table.add_row(
+            entry.name,
+            _role(entry, comparison),
+            f"{entry.validation:.4f}",
+            *cells,
+            style="bold" if is_winner else None,
+        )
+    console.print()
+    console.print(table)
+    for line in comparison.skipped:
+        console.print(f"left out: {line}", style="yellow", soft_wrap=True)
+    test, reference = comparison.difference, comparison.best_reference
+    if test is None or reference is None:
+        return
+    if test.p_value < 0.05:
+        verdict = "better" if test.difference > 0 else "worse"
+        verdict = f"{verdict} beyond chance"
+    else:
+        verdict = "no difference beyond chance"
+    console.print(
+        f"Winner {comparison.winner.name} minus best reference {reference.name} on the test: "
+        f"{test.difference:+.4f} ± {test.standard_error:.4f} {metric} (paired over {test.n:,} "
+        f"users, p = {test.p_value:.2g}): {verdict}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _role(entry: Contender, comparison: Comparison) -> str:
+    if entry.kind == "reference":
+        return "reference"
+    return "winner" if entry is comparison.winner else "tuned"

@@ -1,0 +1,104 @@
+"""What is wrong with a text file of interactions: the line, the value and what to do.
+
+A file that could not be read is gone through once more, slowly, to find the first bad line. Start
+with `explain_text`.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from raytune_ahu.errors import DataError
+from trainables.data.interaction_columns import Columns
+
+_NO_ID = "id; drop such rows or give them one"
+FIX = {
+    "user": _NO_ID,
+    "item": _NO_ID,
+    "rating": "number; drop such rows, or leave the ratings out with columns='rating='",
+    "time": (
+        "whole number; convert it, for example dates to seconds: "
+        "(pandas.to_datetime(column) - pandas.Timestamp(0)) // pandas.Timedelta('1s')"
+    ),
+}
+"""What a value of each role must be, and what to do where it is not."""
+
+_NUMBER = re.compile(r"\s*-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a text file is laid out."""
+
+    names: tuple[str, ...]
+    """Names of all columns, in their order."""
+    separator: str
+    """One character between the values of a line."""
+    columns: Columns
+    """Which of the columns are read."""
+    has_header: bool = True
+    """Whether the first line holds the names."""
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a text file, gzipped where its name ends in `.gz`; what is not UTF-8 becomes U+FFFD."""
+    if path.suffix.lower() == ".gz":
+        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", errors="replace", newline="")
+    return path.open(encoding="utf-8-sig", errors="replace", newline="")
+
+
+def explain_text(path: Path, layout: Layout, reason: str) -> DataError:
+    """Make the error for a file that cannot be read.
+
+    Args:
+        path: The file.
+        layout: How it was expected to be.
+        reason: What the reader said, used where no line is found to be wrong.
+    """
+    with open_text(path) as lines:
+        rows = csv.reader(lines, delimiter=layout.separator)
+        if layout.has_header:
+            next(rows)
+        try:
+            for row in rows:
+                if row and (complaint := _complaint(row, layout)):
+                    return DataError(f"{path}, line {rows.line_num}: {complaint}")
+        except csv.Error as error:
+            reason = f"line {rows.line_num}: {error}"
+    return DataError(f"{path} cannot be read ({reason.splitlines()[0]}); write it anew")
+
+
+def _complaint(row: list[str], layout: Layout) -> str | None:
+    if len(row) != len(layout.names):
+        expected = "the first line" if layout.has_header else "a line of this data set"
+        text = layout.separator.join(row)
+        return (
+            f"{len(row)} values where {expected} has {len(layout.names)}, separated by "
+            f"{layout.separator!r}: {text[:80]!r}; use one separator in the whole file, and quote "
+            "values that contain it"
+        )
+    for role, name in layout.columns.roles.items():
+        value = row[layout.names.index(name)]
+        if "\ufffd" in value:
+            return f"column {name!r} holds {value!r}, which is not UTF-8; convert the file to UTF-8"
+        if not _valid(role, value):
+            return f"column {name!r} holds {value!r}, which is no {FIX[role]}"
+    return None
+
+
+def _valid(role: str, value: str) -> bool:
+    if role in ("user", "item"):
+        return bool(value.strip())
+    if not _NUMBER.fullmatch(value):
+        return False
+    number = float(value)
+    if role == "rating":
+        return math.isfinite(number)
+    return number.is_integer() and (value.strip().lstrip("-").isdigit() or abs(number) <= 2**53)

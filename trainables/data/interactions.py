@@ -1,0 +1,248 @@
+"""From the name of a data set of interactions to what models train on.
+
+File -> rows (`interaction_files`, `movielens`, `synthetic`) -> filters (`interaction_rows`) ->
+split (`interaction_splits`) -> tensors (`user_items`). The result is kept in a cache that all
+trials of a machine map into their memory; `synthetic` is drawn anew instead. `prepare_interactions`
+is called once by a script, before any trial starts; `load_recommender_data` by every trial, and
+`load_test_items` by the final evaluation alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from raytune_ahu.errors import DataError
+from trainables.data.cache import Entry, digest, file_fingerprint, load_or_build
+from trainables.data.interaction_files import check_file, read_interactions
+from trainables.data.interaction_rows import (
+    Duplicates,
+    Ids,
+    Interactions,
+    filter_interactions,
+)
+from trainables.data.interaction_splits import split_interactions
+from trainables.data.movielens import MOVIELENS, MovieLens
+from trainables.data.prepared_interactions import Prepared
+from trainables.data.synthetic import synthetic_interactions
+from trainables.data.user_items import RecommenderData, UserItems
+
+if TYPE_CHECKING:
+    from typing import Unpack  # Python 3.11; never looked up at run time
+
+Say = Callable[[str], None]
+"""Receives one line for the user about something that takes a while."""
+
+FILE_PREFIX = "file:"
+INTERACTION_DATASETS = ("synthetic", *MOVIELENS, "file:PATH")
+"""All data sets of interactions, as the user writes them."""
+
+
+class Options(TypedDict, total=False):
+    """What the functions here take besides data set and folder; see `_Request` for each."""
+
+    columns: str | None
+    min_rating: float | None
+    duplicates: Duplicates
+    min_user_interactions: int
+    min_item_interactions: int
+    split: str
+    validation_fraction: float
+    test_fraction: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A data set, how it is filtered and how it is split."""
+
+    dataset: str
+    """One of `INTERACTION_DATASETS`, `PATH` standing for a file."""
+    data_dir: str | None
+    """Folder of the data set's files and of the cache; needed by MovieLens. Files: None: beside."""
+    columns: str | None = None
+    """Which column of a file is which (see `interaction_columns.parse_columns`)."""
+    min_rating: float | None = None
+    """See `filter_interactions`."""
+    duplicates: Duplicates = "first"
+    """See `filter_interactions`."""
+    min_user_interactions: int = 3
+    """See `filter_interactions`."""
+    min_item_interactions: int = 1
+    """See `filter_interactions`."""
+    split: str = "user-time"
+    """See `split_interactions`."""
+    validation_fraction: float = 0.1
+    """See `split_interactions`."""
+    test_fraction: float = 0.1
+    """See `split_interactions`."""
+    seed: int = 0
+    """Root seed of the split `random`, and of what `synthetic` draws."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the rows come from."""
+
+    name: str
+    """Short name, the start of its cache entries."""
+    require: Callable[[Say], None]
+    """Makes sure that the files are there."""
+    files: Callable[[], list[Path]]
+    """The files that are read; none where the rows are drawn."""
+    read: Callable[[], Interactions]
+    """Reads all rows."""
+    cache_dir: Path | None = None
+    """Folder whose cache is preferred."""
+
+
+def prepare_interactions(
+    dataset: str,
+    data_dir: str | None = None,
+    *,
+    say: Say | None = None,
+    **options: Unpack[Options],
+) -> tuple[str, ...]:
+    """Check a data set, download it where it is missing, filter and split it into the cache.
+
+    Afterwards trials only open a memory map, and bad input has been found before any trial.
+
+    Args:
+        dataset: One of `INTERACTION_DATASETS`, `PATH` standing for a file.
+        data_dir: Folder of the data set's files.
+        say: Receives a line before anything that takes a while; by default it goes to stderr.
+        options: Columns, filters and split; see `_Request`.
+
+    Returns:
+        What was dropped and what is odd, one sentence each.
+
+    Raises:
+        DataError: If the data set is unknown, absent and not downloadable, or not what it must be.
+        StorageError: If no cache folder can be written.
+    """
+    request = _Request(dataset, data_dir, **options)
+    say = say or _to_stderr
+    _open(request).require(say)
+    return _build(request, say).notes
+
+
+def load_interactions(
+    dataset: str, data_dir: str | None = None, **options: Unpack[Options]
+) -> Interactions:
+    """Read and filter the rows of a data set, from its files; what concerns the split is ignored.
+
+    It raises what `prepare_interactions` raises, as do the functions below.
+    """
+    return _read(_Request(dataset, data_dir, **options))
+
+
+def load_recommender_data(
+    dataset: str, data_dir: str | None = None, **options: Unpack[Options]
+) -> RecommenderData:
+    """Open training and validation interactions; twice in a process gives the same tensors."""
+    return _load(_Request(dataset, data_dir, **options)).data
+
+
+def load_test_items(
+    dataset: str, data_dir: str | None = None, **options: Unpack[Options]
+) -> UserItems:
+    """Open the test interactions. Only the final evaluation may call this."""
+    return _load(_Request(dataset, data_dir, **options)).test
+
+
+def load_ids(
+    dataset: str, data_dir: str | None = None, **options: Unpack[Options]
+) -> tuple[Ids, Ids]:
+    """Return the ids of the users (n_users,) and items (n_items,): int64, or object holding str."""
+    prepared = _load(_Request(dataset, data_dir, **options))
+    return prepared.user_ids, prepared.item_ids
+
+
+@lru_cache(maxsize=2)
+def _load(request: _Request) -> Prepared:
+    return _build(request, None)
+
+
+def _build(request: _Request, say: Say | None) -> Prepared:
+    source = _open(request)
+    files = source.files()
+    if not files:
+        return _split(request)
+
+    def build() -> Entry:
+        if say:
+            say(f"reading {files[0]} once; later runs reuse it")
+        return _split(request).to_entry()
+
+    settings = asdict(request)
+    del settings["dataset"], settings["data_dir"]
+    key = digest([[file_fingerprint(path) for path in files], settings])
+    return Prepared.from_entry(load_or_build(source.name, key, source.cache_dir, build))
+
+
+def _split(request: _Request) -> Prepared:
+    interactions = _read(request)
+    splits = split_interactions(
+        interactions,
+        request.split,
+        validation_fraction=request.validation_fraction,
+        test_fraction=request.test_fraction,
+        seed=request.seed,
+    )
+    return Prepared.make(interactions, splits)
+
+
+def _read(request: _Request) -> Interactions:
+    return filter_interactions(
+        _open(request).read(),
+        min_rating=request.min_rating,
+        duplicates=request.duplicates,
+        min_user_interactions=request.min_user_interactions,
+        min_item_interactions=request.min_item_interactions,
+    )
+
+
+def _open(request: _Request) -> _Source:
+    """Find a data set by its name; nothing is read yet."""
+    dataset, columns = request.dataset, request.columns
+    root = Path(request.data_dir).expanduser() if request.data_dir else None
+    is_file = dataset.startswith(FILE_PREFIX) and dataset != "file:PATH"
+    if columns and not is_file:
+        raise DataError(f"columns={columns!r} is for file:PATH only; {dataset!r} knows its columns")
+    if is_file:
+        name = dataset.removeprefix(FILE_PREFIX)
+        if not name:
+            raise DataError(f"dataset={dataset!r} names no file; write file:PATH")
+        path = Path(name).expanduser()
+
+        def found() -> list[Path]:
+            check_file(path)
+            return [path]
+
+        return _Source(
+            f"file-{path.name}",
+            lambda say: check_file(path),
+            found,
+            lambda: read_interactions(path, columns),
+            root or path.parent,
+        )
+    if dataset == "synthetic":
+        seed = request.seed
+        return _Source(dataset, lambda say: None, list, lambda: synthetic_interactions(seed))
+    if dataset in MOVIELENS:
+        if root is None:
+            raise DataError(f"dataset={dataset!r} needs a folder for its files; set data_dir")
+        movielens = MovieLens(dataset, root)
+        return _Source(dataset, movielens.require, lambda: movielens.files, movielens.read, root)
+    raise DataError(
+        f"dataset={dataset!r} is not known; use one of {', '.join(INTERACTION_DATASETS)}"
+    )
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

@@ -26,7 +26,7 @@ from raytune_ahu.types import TrialStatus, as_loss
 from trainables import RecommenderTrainable
 from trainables.data.interactions import load_ids, load_recommender_data, load_test_items
 from trainables.recommender_comparison import Candidate, Comparison, Contender, compare, restore
-from trainables.recommender_settings import RANKINGS, SPLITS
+from trainables.recommender_settings import HISTORIES, RANKINGS, SPLITS
 from trainables.serving import export, known_interactions
 
 TEST_FILE = "test.json"
@@ -42,6 +42,7 @@ SETTINGS = (
     "split",
     "k",
     "ranking",
+    "test_history",
     "validation_users",
     "patience",
 )
@@ -110,6 +111,12 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         "--ranking",
         choices=RANKINGS,
         help="against all items (full, the default), or against 99 drawn ones, as older papers do",
+    )
+    group.add_argument(
+        "--test-history",
+        choices=HISTORIES,
+        help="what models are told of a user in the test: the same as in validation (training, the "
+        "default), or the validation interactions too",
     )
     group.add_argument(
         "--validation-users",

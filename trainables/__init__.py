@@ -1,7 +1,8 @@
 """Trainables: what is tuned. One `step` is one epoch.
 
 To tune a model of your own, subclass `TorchTrainable` and implement `build`; its docstring has an
-example. `MnistTrainable` and `CifarResNetTrainable` are ready to use.
+example. `MnistTrainable`, `CifarResNetTrainable` and `RecommenderTrainable`
+are ready to use, and `Recommender` serves what the last one has found.
 """
 
 from trainables.base import TorchTrainable
@@ -14,6 +15,10 @@ from trainables.image_trainable import ImageSettings, ImageTrainable
 from trainables.loops import Optimised, Training
 from trainables.mnist import MnistHyperparameters, MnistTrainable
 from trainables.ready_trainable import ReadyTrainable
+from trainables.recommender import RecommenderTrainable
+from trainables.recommender_hyperparameters import RecommenderHyperparameters
+from trainables.recommender_settings import RecommenderSettings
+from trainables.serving import Recommender
 
 __all__ = [
     "DATASETS",
@@ -26,6 +31,10 @@ __all__ = [
     "MnistTrainable",
     "Optimised",
     "ReadyTrainable",
+    "Recommender",
+    "RecommenderHyperparameters",
+    "RecommenderSettings",
+    "RecommenderTrainable",
     "ResNetHyperparameters",
     "Subset",
     "TorchTrainable",

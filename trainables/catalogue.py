@@ -8,10 +8,12 @@ from raytune_ahu.errors import SpecError
 from trainables.cifar10_resnet import CifarResNetTrainable
 from trainables.mnist import MnistTrainable
 from trainables.ready_trainable import ReadyTrainable
+from trainables.recommender import RecommenderTrainable
 
 TRAINABLES: dict[str, type[ReadyTrainable]] = {
     "mnist": MnistTrainable,
     "resnet": CifarResNetTrainable,
+    "recommender": RecommenderTrainable,
 }
 """All trainables that a script can name."""
 
@@ -30,6 +32,6 @@ def default_space_path(trainable: type[ReadyTrainable], dataset: str) -> Path:
     """
     for name, known in TRAINABLES.items():
         if known is trainable:
-            special = SPACES_FOLDER / f"{name}_{dataset}.yaml"
+            special = SPACES_FOLDER / f"{name}_{dataset.partition(':')[0]}.yaml"
             return special if special.is_file() else SPACES_FOLDER / f"{name}.yaml"
     raise SpecError(f"{trainable.__name__} has no default search space; give one with --space")

@@ -151,9 +151,8 @@ def rank(
         totals.append(relevant.sum(1))
     top = torch.cat(lists)
     per_user = _accuracy(torch.cat(hits), torch.cat(totals), ks)
-    if popularity is None:
-        popularity = history.popularity
-    novelty, overall = _beyond_accuracy(top, ks, users, history, popularity.to(device))
+    counts = history.popularity if popularity is None else popularity.to(device)
+    novelty, overall = _beyond_accuracy(top, ks, users, history, counts)
     per_user |= novelty
     if not finite:
         top = torch.full_like(top, -1)
@@ -172,7 +171,7 @@ def sample_candidates(excluded: UserItems, rng: np.random.Generator, n: int = 99
     one user compete with each other too.
 
     Args:
-        excluded: What is not to be drawn: each user's seen items and positives.
+        excluded: What is not to be drawn: each user's seen items and positives. On the CPU.
         rng: Where the draw comes from. Takes n_users * n_items numbers.
         n: Items for each user, without repetition; fewer where not so many are left.
 
@@ -230,8 +229,7 @@ def _beyond_accuracy(
     lists: Tensor, ks: Sequence[int], users: Tensor, history: UserItems, popularity: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Compute novelty for each user, and coverage and popularity bias."""
-    filled = lists >= 0
-    items = lists.clamp(min=0)
+    filled, items = lists >= 0, lists.clamp(min=0)
     share = popularity.double() / history.n_users
     bits = (-torch.log2(share.clamp(min=1 / history.n_users)))[items] * filled
     listed = share[items] * filled

@@ -171,8 +171,8 @@ class RecommenderTrainable(ReadyTrainable):
     def rank_test(self) -> Ranking:
         """Measure the model on the test split, with the weights of its best epoch.
 
-        What is known of the users is then their training and validation interactions; none of them
-        is recommended. For the final evaluation of a chosen configuration only.
+        Neither training nor validation items are recommended; whether the model is told of the
+        latter says `test_history`. For the final evaluation of a chosen configuration only.
         """
         self.use_best_weights()
         return evaluate(self.model.scores, self._given, self._data, "test")
@@ -224,17 +224,19 @@ def evaluate(
     """
     if part == "validation":
         known, positives = data.train, _chosen_users(settings, data)
+        history = known
     else:
         known = data.train.followed_by(data.validation)
         loaded = load_test_items(**settings.loading, **settings.splitting)
         positives = loaded.to(known.items.device)
+        history = known if settings.test_history == "all" else data.train
     candidates = None
     if settings.ranking == "sampled":
         rng = generator(settings.seed, "data", "candidates", part)
         candidates = sample_candidates(known.followed_by(positives), rng)
     return rank(
         scores,
-        history=known,
+        history=history,
         seen=known,
         positives=positives,
         ks=settings.cutoffs,

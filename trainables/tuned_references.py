@@ -116,6 +116,7 @@ def _best(
         highest, stale = -math.inf, 0
         for fitted in stages:
             value = evaluate(fitted.scores)
+            value = -math.inf if math.isnan(value) else value
             tried += 1
             if best is None or value > best_value:
                 best, best_value = fitted, value

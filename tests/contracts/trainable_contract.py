@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from raytune_ahu.errors import CheckpointError
-from trainables import TorchTrainable
+from trainables import EpochTrainable
 from trainables.checkpoint import FILE_NAME
 
 
@@ -18,11 +18,11 @@ def without_time(result: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if name != "epoch_s"}
 
 
-def tensors(trainable: TorchTrainable) -> dict[str, torch.Tensor]:
+def tensors(trainable: EpochTrainable) -> dict[str, torch.Tensor]:
     return {name: t.clone() for name, t in trainable._training.model.state_dict().items()}
 
 
-def assert_bitwise_equal(left: TorchTrainable, right: TorchTrainable) -> None:
+def assert_bitwise_equal(left: EpochTrainable, right: EpochTrainable) -> None:
     mine, other = tensors(left), tensors(right)
     assert mine.keys() == other.keys()
     for name, tensor in mine.items():
@@ -32,13 +32,17 @@ def assert_bitwise_equal(left: TorchTrainable, right: TorchTrainable) -> None:
 class TrainableContract:
     """Run on a small configuration that uses dropout, batch normalisation and augmentation."""
 
-    cls: ClassVar[type[TorchTrainable]]
+    cls: ClassVar[type[EpochTrainable]]
     configuration: ClassVar[dict[str, Any]]
     """Trains well."""
     other_configuration: ClassVar[dict[str, Any]]
     """Another one, of another shape."""
     diverging: ClassVar[dict[str, Any]]
     """Its training loss becomes NaN or infinite within 3 epochs."""
+    share: ClassVar[str] = "validation_accuracy"
+    """A metric that it reports, in [0, 1]."""
+    others: ClassVar[tuple[str, ...]] = ("validation_loss",)
+    """Further metrics that it reports from the first epoch on."""
 
     @pytest.fixture
     def settings(self, data_dir) -> dict[str, Any]:
@@ -56,9 +60,9 @@ class TrainableContract:
         trainable = make()
         first, second = trainable.train(), trainable.train()
         for result in (first, second):
-            for name in (self.cls.metric, "validation_loss", "train_loss", "learning_rate"):
+            for name in (self.cls.metric, *self.others, "train_loss", "learning_rate"):
                 assert math.isfinite(result[name]), name
-            assert 0 <= result["validation_accuracy"] <= 1
+            assert 0 <= result[self.share] <= 1
             assert result["epoch_s"] > 0
             assert "failure" not in result
         assert [first["epoch"], second["epoch"]] == [1, 2]
@@ -127,7 +131,8 @@ class TrainableContract:
         results = [trainable.step() for _ in range(3)]
         last = results[-1]
         assert math.isnan(last[self.cls.metric])
-        assert math.isnan(last["validation_loss"])
+        reported = [value for name, value in last.items() if name.startswith("validation_")]
+        assert all(math.isnan(value) for value in reported)
         assert "diverged" in last["failure"]
         trainable.save_checkpoint(str(tmp_path))
         restored = make(self.diverging)

@@ -6,6 +6,7 @@ import pytest
 import ray.tune.trainable.trainable as ray_trainable
 import torch
 
+from raytune_ahu.seeding import generator
 from trainables.data import registry
 
 
@@ -13,6 +14,20 @@ from trainables.data import registry
 def data_dir(tmp_path_factory):
     """A data folder for all tests, so that the digits are decoded once."""
     return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def purchases(tmp_path_factory):
+    """A file of interactions in which 80 users like one of two halves of 60 items."""
+    rng = generator(0, "tests", "purchases")
+    rows = ["user,item,time"]
+    for user in range(80):
+        half = rng.choice(30, size=12, replace=False) * 2 + user % 2
+        stray = rng.choice(60, size=2, replace=False)
+        rows += [f"u{user:02d},{item},{at}" for at, item in enumerate([*stray, *half])]
+    path = tmp_path_factory.mktemp("interactions") / "purchases.csv"
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
 
 
 @pytest.fixture(autouse=True)

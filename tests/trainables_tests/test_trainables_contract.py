@@ -14,6 +14,7 @@ from tests.contracts.trainable_contract import TrainableContract
 from trainables import (
     CifarResNetTrainable,
     MnistTrainable,
+    RecommenderTrainable,
     Subset,
     TorchTrainable,
     Training,
@@ -77,6 +78,52 @@ class TestCifarResNet(TrainableContract):
     def settings(self, data_dir):
         settings = CifarResNetTrainable.default_settings("digits", data_dir, train_images=200)
         return {**settings, "image_size": 8, "padding": 1, "flip": True}
+
+
+class RecommenderContract(TrainableContract):
+    cls = RecommenderTrainable
+    other_configuration: ClassVar = {"model": "mf", "dim": 8, "lr": 0.02}
+    diverging: ClassVar = {
+        "model": "mf",
+        "dim": 8,
+        "lr": 99.0,
+        "weight_decay": 9.0,
+        "batch_size": 16,
+    }
+    share = "validation_hit@10"
+    others = ("validation_recall@20", "validation_coverage@10", "validation_standard_error")
+
+    @pytest.fixture
+    def settings(self, purchases):
+        return RecommenderTrainable.default_settings(f"file:{purchases}", max_epochs=9)
+
+
+class TestMatrixFactorisation(RecommenderContract):
+    configuration: ClassVar = {"model": "mf", "dim": 16, "negatives": 4, "l2": 1e-4}
+
+
+class TestNeuMFWithPretraining(RecommenderContract):
+    configuration: ClassVar = {
+        "model": "neumf",
+        "dim": 8,
+        "width": 32,
+        "negatives": 2,
+        "pretrain_epochs": 2,
+    }
+
+
+class TestMultVAE(RecommenderContract):
+    configuration: ClassVar = {"model": "mult-vae", "dim": 16, "width": 64, "batch_size": 64}
+
+
+class TestSASRec(RecommenderContract):
+    configuration: ClassVar = {
+        "model": "sasrec",
+        "dim": 16,
+        "width": 32,
+        "loss": "full-softmax",
+        "max_length": 20,
+    }
 
 
 def example_class() -> type[TorchTrainable]:

@@ -33,6 +33,7 @@ SPLITS: tuple[str, ...] = get_args(Split)
 _MIN_TO_SPLIT = 3
 _TRAIN, _VALIDATION, _TEST = 0, 1, 2
 _Array = NDArray[np.int64]
+_Parts = NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def _by_time(data: Interactions) -> _Array:
 def _places(users: _Array, counts: _Array, split: str, seed: int) -> _Array:
     """(n,): the place of each row among its user's, 0 first; random under `random`."""
     starts = np.cumsum(counts) - counts
-    places = np.arange(len(users)) - starts[users]
+    places = np.arange(len(users))
+    places -= starts[users]
     if split == "random":
         keys = generator(seed, "data", "interaction split").random(len(users))
         shuffled = np.empty_like(places)
@@ -145,12 +147,11 @@ def _sizes(
 
 def _cut_each(
     users: _Array, counts: _Array, validation: _Array, test: _Array, places: _Array
-) -> _Array:
+) -> _Parts:
     """(n,): the part of each row, cut by the place among the user's rows."""
-    from_end = counts[users] - 1 - places
-    parts = np.full(len(users), _TRAIN)
-    parts[from_end < (test + validation)[users]] = _VALIDATION
-    parts[from_end < test[users]] = _TEST
+    parts = np.full(len(users), _TRAIN, np.int8)
+    parts[places >= (counts - test - validation)[users]] = _VALIDATION
+    parts[places >= (counts - test)[users]] = _TEST
     return parts
 
 
@@ -160,7 +161,7 @@ def _cut_all(
     validation_fraction: float,
     test_fraction: float,
     notes: list[str],
-) -> _Array:
+) -> _Parts:
     """(n,): the part of each row, in `order`; cut by time over all users. -1: left out."""
     assert data.times is not None
     n = len(order)
@@ -169,7 +170,7 @@ def _cut_all(
     )
     by_time = np.argsort(data.times, kind="stable")
     cuts = {"test": n - n_test, "validation": n - n_test - n_validation}
-    of_row = np.full(n, _TRAIN)
+    of_row = np.full(n, _TRAIN, np.int8)
     of_row[by_time[max(0, cuts["validation"]) :]] = _VALIDATION
     of_row[by_time[cuts["test"] :]] = _TEST
     for name, cut in cuts.items():
@@ -220,7 +221,7 @@ def _collect(
     split: str,
     users: _Array,
     items: _Array,
-    parts: _Array,
+    parts: _Parts,
     notes: list[str],
 ) -> Splits:
     collected = {}

@@ -1,6 +1,6 @@
 """From the name of a data set of interactions to what models train on.
 
-File -> rows (`interaction_files`, `movielens`, `synthetic`) -> filters (`interaction_rows`) ->
+File -> rows (`interaction_files`, `movielens`, `synthetic`) -> filters (`interaction_filters`) ->
 split (`interaction_splits`) -> tensors (`user_items`). The result is kept in a cache that all
 trials of a machine map into their memory; `synthetic` is drawn anew instead. `prepare_interactions`
 is called once by a script, before any trial starts; `load_recommender_data` by every trial, and
@@ -10,36 +10,36 @@ is called once by a script, before any trial starts; `load_recommender_data` by 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from raytune_ahu.errors import DataError
 from trainables.data.cache import Entry, digest, file_fingerprint, load_or_build
-from trainables.data.interaction_files import check_file, read_interactions
-from trainables.data.interaction_rows import (
-    Duplicates,
-    Ids,
-    Interactions,
-    filter_interactions,
+from trainables.data.interaction_filters import Duplicates, filter_interactions
+from trainables.data.interaction_rows import Ids, Interactions
+from trainables.data.interaction_sources import (
+    INTERACTION_DATASETS,
+    InteractionSource,
+    Say,
+    open_interactions,
 )
 from trainables.data.interaction_splits import split_interactions
-from trainables.data.movielens import MOVIELENS, MovieLens
 from trainables.data.prepared_interactions import Prepared
-from trainables.data.synthetic import synthetic_interactions
 from trainables.data.user_items import RecommenderData, UserItems
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; never looked up at run time
 
-Say = Callable[[str], None]
-"""Receives one line for the user about something that takes a while."""
-
-FILE_PREFIX = "file:"
-INTERACTION_DATASETS = ("synthetic", *MOVIELENS, "file:PATH")
-"""All data sets of interactions, as the user writes them."""
+__all__ = [
+    "INTERACTION_DATASETS",
+    "Ids",
+    "Interactions",
+    "load_ids",
+    "load_interactions",
+    "load_recommender_data",
+    "load_test_items",
+    "prepare_interactions",
+]
 
 
 class Options(TypedDict, total=False):
@@ -84,22 +84,6 @@ class _Request:
     """Root seed of the split `random`, and of what `synthetic` draws."""
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where the rows come from."""
-
-    name: str
-    """Short name, the start of its cache entries."""
-    require: Callable[[Say], None]
-    """Makes sure that the files are there."""
-    files: Callable[[], list[Path]]
-    """The files that are read; none where the rows are drawn."""
-    read: Callable[[], Interactions]
-    """Reads all rows."""
-    cache_dir: Path | None = None
-    """Folder whose cache is preferred."""
-
-
 def prepare_interactions(
     dataset: str,
     data_dir: str | None = None,
@@ -126,7 +110,7 @@ def prepare_interactions(
     """
     request = _Request(dataset, data_dir, **options)
     say = say or _to_stderr
-    _open(request).require(say)
+    _source(request).require(say)
     return _build(request, say).notes
 
 
@@ -168,7 +152,7 @@ def _load(request: _Request) -> Prepared:
 
 
 def _build(request: _Request, say: Say | None) -> Prepared:
-    source = _open(request)
+    source = _source(request)
     files = source.files()
     if not files:
         return _split(request)
@@ -198,7 +182,7 @@ def _split(request: _Request) -> Prepared:
 
 def _read(request: _Request) -> Interactions:
     return filter_interactions(
-        _open(request).read(),
+        _source(request).read(),
         min_rating=request.min_rating,
         duplicates=request.duplicates,
         min_user_interactions=request.min_user_interactions,
@@ -206,40 +190,9 @@ def _read(request: _Request) -> Interactions:
     )
 
 
-def _open(request: _Request) -> _Source:
-    """Find a data set by its name; nothing is read yet."""
-    dataset, columns = request.dataset, request.columns
-    root = Path(request.data_dir).expanduser() if request.data_dir else None
-    is_file = dataset.startswith(FILE_PREFIX) and dataset != "file:PATH"
-    if columns and not is_file:
-        raise DataError(f"columns={columns!r} is for file:PATH only; {dataset!r} knows its columns")
-    if is_file:
-        name = dataset.removeprefix(FILE_PREFIX)
-        if not name:
-            raise DataError(f"dataset={dataset!r} names no file; write file:PATH")
-        path = Path(name).expanduser()
-
-        def found() -> list[Path]:
-            check_file(path)
-            return [path]
-
-        return _Source(
-            f"file-{path.name}",
-            lambda say: check_file(path),
-            found,
-            lambda: read_interactions(path, columns),
-            root or path.parent,
-        )
-    if dataset == "synthetic":
-        seed = request.seed
-        return _Source(dataset, lambda say: None, list, lambda: synthetic_interactions(seed))
-    if dataset in MOVIELENS:
-        if root is None:
-            raise DataError(f"dataset={dataset!r} needs a folder for its files; set data_dir")
-        movielens = MovieLens(dataset, root)
-        return _Source(dataset, movielens.require, lambda: movielens.files, movielens.read, root)
-    raise DataError(
-        f"dataset={dataset!r} is not known; use one of {', '.join(INTERACTION_DATASETS)}"
+def _source(request: _Request) -> InteractionSource:
+    return open_interactions(
+        request.dataset, request.data_dir, columns=request.columns, seed=request.seed
     )
 
 

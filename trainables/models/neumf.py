@@ -55,7 +55,7 @@ class NeuMF(PairModel):
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the loss of the sum or, in pre-training, the sum of the halves' losses."""
-        if self.product is None or bool(self.joined):
+        if self.product is None or self.h.pretrain_epochs == 0 or bool(self.joined):
             return super().loss(batch)
         users, items = batch
         halves = [half.pairs(users, items) for half in (self.product, self.tower)]

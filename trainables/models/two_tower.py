@@ -15,11 +15,12 @@ from trainables.recommender_hyperparameters import RecommenderHyperparameters
 
 
 class TwoTower(DotModel):
-    """vector = tower(embedding of the id + mean embedding of its features).
+    """vector = x + network(x), x = embedding of the id + mean embedding of its features.
 
-    A tower has `layers` hidden layers of `width` units with ReLU and dropout, and `dim` outputs;
-    with layers = 0 the sum is the vector. Where the data have no features, the id alone serves.
-    With `cosine` vectors are scaled to length 1 and the product is divided by `temperature`.
+    A network has `layers` hidden layers of `width` units with ReLU and dropout, and `dim` outputs;
+    with layers = 0 there is none. The way past it, which the papers do not have, keeps small data
+    sets from ending at popularity. Where the data have no features, the id alone serves. With
+    `cosine` vectors are scaled to length 1 and the product is divided by `temperature`.
     """
 
     def __init__(
@@ -63,11 +64,11 @@ class _Tower(nn.Module):
             size = h.width
         if h.layers:
             modules.append(nn.Linear(size, h.dim))
-        self.network = nn.Sequential(*modules)
+        self.network = nn.Sequential(*modules) if h.layers else None
 
     def forward(self, rows: Tensor) -> Tensor:
         """Embed, add the features' mean (zero where a row has none), apply the network."""
-        x = self.ids(rows)
+        x: Tensor = self.ids(rows)
         if self._features is not None and self.feature_table is not None:
             _, features = self._features.of(rows)
             counts = self._features.counts[rows]
@@ -77,5 +78,6 @@ class _Tower(nn.Module):
                 torch.cumsum(counts, 0) - counts,
                 mode="mean",
             )
-        vectors: Tensor = self.network(x)
-        return vectors
+        if self.network is not None:
+            x = x + self.network(x)
+        return x

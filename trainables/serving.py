@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -168,7 +169,7 @@ class Recommender:
             parts = {name: _unpacked(part) for name, part in state["interactions"].items()}
             user_ids = pd.read_parquet(folder / "users.parquet")["user"].to_numpy()
             item_ids = pd.read_parquet(folder / "items.parquet")["item"].to_numpy()
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, pa.ArrowException) as error:
             raise CheckpointError(
                 f"{folder} is not whole ({error}); export the recommender again"
             ) from error

@@ -51,6 +51,16 @@ def test_gzip_byte_order_marks_quotes_blank_lines_and_windows_line_ends_are_no_t
     assert contents(read(tmp_path / "log.csv", text)) == [(7, 'b, "B"', 3.5, 100), EXPECTED[1]]
 
 
+def test_quoted_text_may_hold_line_ends_also_between_two_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(interaction_files, "_BLOCK_BYTES", 1000)
+    review = '"so good,\nso very ""good""\n"'
+    text = "user,review,item\n" + "".join(f"{row},{review},{row}\n" for row in range(300))
+    data = read(tmp_path / "log.csv", text)
+    assert contents(data) == [(row, row) for row in range(300)]
+    with pytest.raises(DataError, match="line 902: 2 values where the first line has 3"):
+        read(tmp_path / "log.csv", text + "7;8,9\n")
+
+
 def test_parquet_gives_the_same_rows(tmp_path):
     path = tmp_path / "log.parquet"
     table = pa.table(
@@ -70,13 +80,13 @@ def test_parquet_times_may_be_dates_and_ids_floats_that_are_whole(tmp_path):
     path = tmp_path / "log.parquet"
     dates = [datetime(2020, 1, day) for day in (2, 1)]
     pa_parquet.write_table(
-        pa.table({"user": [1.0, 2.0], "item": [5, 5], "time": pa.array(dates, pa.timestamp("s"))}),
+        pa.table({"user": [1.0, 2.0], "item": [5, 5], "time": pa.array(dates, pa.timestamp("ms"))}),
         path,
     )
     data = read_interactions(path)
     assert data.user_ids.tolist() == [1, 2]
     assert data.user_ids.dtype == np.int64
-    assert data.times.tolist() == [1577923200, 1577836800]
+    assert data.times.tolist() == [1577923200000, 1577836800000]
 
 
 def test_ids_with_leading_zeros_stay_text(tmp_path):
@@ -174,7 +184,10 @@ def test_a_column_text_that_makes_no_sense_is_refused(text, message):
         ),
         ("user,item,time\n1,2,5\n1,3,7.5\n", "line 3: column 'time' holds '7.5'.*no whole number"),
         ("user,item,time\n1,2,1e300\n", "line 2: column 'time' holds '1e300'"),
-        ('user,item\n1,"2\n', "log.csv"),
+        (
+            'user,item\n1,"2\n3,4\n',
+            "line 2: column 'item' holds '2.*quotation mark .* never closed",
+        ),
     ],
 )
 def test_a_fault_is_told_with_its_line_and_value(tmp_path, text, message):
@@ -196,7 +209,7 @@ def test_a_fault_far_down_the_file_has_its_own_line(tmp_path, monkeypatch):
 
 
 def test_text_that_is_not_utf_8_is_told_with_its_line(tmp_path):
-    with pytest.raises(DataError, match="line 3: .*not UTF-8"):
+    with pytest.raises(DataError, match=r"line 3: .*not UTF-8"):
         read(tmp_path / "log.csv", "user,item\na,b\nJosé,b\n", encoding="iso-8859-1")
 
 

@@ -116,7 +116,9 @@ class Rows:
 def _is_id(value: object) -> bool:
     if isinstance(value, float):
         return value.is_integer()
-    return isinstance(value, int) or (isinstance(value, str) and bool(value.strip()))
+    if isinstance(value, str):
+        return bool(value.strip()) and "\n" not in value
+    return isinstance(value, int)
 
 
 def _sorted(names: list[Any]) -> tuple[Ids, NDArray[np.int64]]:

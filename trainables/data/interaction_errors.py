@@ -67,9 +67,11 @@ def explain_text(path: Path, layout: Layout, reason: str) -> DataError:
         if layout.has_header:
             next(rows)
         try:
+            line = rows.line_num + 1
             for row in rows:
                 if row and (complaint := _complaint(row, layout)):
-                    return DataError(f"{path}, line {rows.line_num}: {complaint}")
+                    return DataError(f"{path}, line {line}: {complaint}")
+                line = rows.line_num + 1  # a quoted value may go over several lines
         except csv.Error as error:
             reason = f"line {rows.line_num}: {error}"
     return DataError(f"{path} cannot be read ({reason.splitlines()[0]}); write it anew")
@@ -88,6 +90,11 @@ def _complaint(row: list[str], layout: Layout) -> str | None:
         value = row[layout.names.index(name)]
         if "\ufffd" in value:
             return f"column {name!r} holds {value!r}, which is not UTF-8; convert the file to UTF-8"
+        if role in ("user", "item") and "\n" in value:
+            return (
+                f"column {name!r} holds {value[:40]!r}, over several lines; a quotation mark "
+                "before it is never closed: close it"
+            )
         if not _valid(role, value):
             return f"column {name!r} holds {value!r}, which is no {FIX[role]}"
     return None

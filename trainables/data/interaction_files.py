@@ -115,7 +115,7 @@ def _text_blocks(path: Path, layout: Layout, time_type: Any) -> Iterator[dict[st
             column_names=list(layout.names),
             skip_rows=1 if layout.has_header else 0,
         ),
-        parse_options=pa_csv.ParseOptions(delimiter=layout.separator),
+        parse_options=pa_csv.ParseOptions(delimiter=layout.separator, newlines_in_values=True),
         convert_options=pa_csv.ConvertOptions(
             include_columns=list(roles.values()),
             column_types={name: types[role] for role, name in roles.items()},

@@ -115,8 +115,8 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--test-history",
         choices=HISTORIES,
-        help="what models are told of a user in the test: the same as in validation (training, the "
-        "default), or the validation interactions too",
+        help="what models are told of a user in the test: all that came before, the validation "
+        "items too (the default), or the training items only",
     )
     group.add_argument(
         "--validation-users",

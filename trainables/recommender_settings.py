@@ -11,7 +11,7 @@ from trainables.hyperparameters import choice, number, switch, text, whole
 
 SPLITS = ("user-time", "leave-one-out", "random", "global-time")
 RANKINGS = ("full", "sampled")
-HISTORIES = ("training", "all")
+HISTORIES = ("all", "training")
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class RecommenderSettings:
     ranking: str = choice("full", RANKINGS)
     """`full`: against all items that the user has not seen; `sampled`: against 99 of them, drawn
     once, for comparison with older papers only."""
-    test_history: str = choice("training", HISTORIES)
-    """What models are told of a user in the test: `training`, the same as in validation and for all
-    models, or `all`, the validation interactions too. Those that compute a user from a history
-    (sasrec, mult-vae, ease, itemknn, ials) gain by the latter, which the others cannot."""
+    test_history: str = choice("all", HISTORIES)
+    """What models are told of a user in the test: `all` that came before, as in use, so the
+    validation interactions too, or the `training` interactions only, as older papers do. It matters
+    to those that compute a user from a history (sasrec, mult-vae, ease, itemknn, ials)."""
     validation_users: int | None = whole(None, 1, 10**9, optional=True)
     """Validate on so many users only, drawn once; null: all. For large data."""
     patience: int = whole(10, 1, 100_000)

@@ -113,7 +113,7 @@ class _Product(nn.Module):
         """Score users (b,) with items (b, c)."""
         left = self.users(users) * self.out.weight
         left = functional.dropout(left, self._dropout, self.training)
-        products: Tensor = torch.bmm(self.items(items), left[:, :, None]).squeeze(2)
+        products: Tensor = torch.linalg.vecdot(self.items(items), left[:, None])
         return products + self.out.bias
 
     def all(self, users: Tensor) -> Tensor:

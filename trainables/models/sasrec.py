@@ -83,7 +83,7 @@ class SASRec(RecommenderModel):
         else:
             candidates = torch.cat([targets[:, None], negatives], 1)
             vectors = self.items(candidates)
-            logits = torch.bmm(vectors, states[:, :, None]).squeeze(2)
+            logits = torch.linalg.vecdot(vectors, states[:, None])
             if self._log_q is not None and self.h.loss == "softmax":
                 logits = logits - self._log_q[candidates]
             loss = LOSS_FUNCTIONS[self.h.loss](logits[:, 0], logits[:, 1:])

@@ -41,6 +41,7 @@ from raytune_ahu.errors import AhuError, SpaceError, SpecError
 from raytune_ahu.finding import find_run
 from raytune_ahu.run_folder import check_new_run, check_old_run
 from raytune_ahu.search import searcher_for
+from raytune_ahu.space.discrete import Listed
 from raytune_ahu.storage import CheckpointStorage, is_uri, run_uri
 from raytune_ahu.types import TrialStatus
 from schedulers import scheduler_for
@@ -64,8 +65,9 @@ class Script:
     """Those of them that are settings of the trainable, by the same name."""
     narrow: Callable[[SearchSpace, argparse.Namespace], SearchSpace] = lambda space, args: space
     """Applies those of them that narrow the search space."""
-    keep_best_per: str | None = None
-    """A parameter; the best trial of each of its values keeps its checkpoint."""
+    main_choice: str | None = None
+    """A parameter; each of its values is tried once at first, and the best trial of each keeps its
+    checkpoint."""
     finish: Callable[[RunResult, Console], None] = lambda result, console: None
     """Called at the end of a run that found something, after the summary."""
 
@@ -137,6 +139,7 @@ def _start(args: argparse.Namespace, script: Script, console: Console) -> RunRes
         **{name: values[name] for name in script.settings if name in values},
     )
     space = script.narrow(SearchSpace.from_file(path), args)
+    choice = script.main_choice if script.main_choice in space.names else None
     grace_period = min(trainable.default_grace_period, max(1, values["max_epochs"]))
     spec = ExperimentSpec(
         name=values.get("name", f"{prefix}-{kind}-{time.strftime('%Y%m%d-%H%M%S')}"),
@@ -163,7 +166,8 @@ def _start(args: argparse.Namespace, script: Script, console: Console) -> RunRes
         seed=values["seed"],
         **{FIELDS.get(name, name): values[name] for name in FAULT_OPTIONS if name in values},
         keep_best_at="any" if trainable.keeps_best_weights else "max_resource",
-        keep_best_per=script.keep_best_per if script.keep_best_per in space.names else None,
+        keep_best_per=choice,
+        points_to_evaluate=() if choice is None else _one_of_each(space, choice),
         settings=settings,
     )
     if args.retry_failed:
@@ -189,6 +193,15 @@ def _start(args: argparse.Namespace, script: Script, console: Console) -> RunRes
         verbose=args.verbose,
         console=console,
     )
+
+
+def _one_of_each(space: SearchSpace, name: str) -> tuple[dict[str, Any], ...]:
+    """A first point for each value of a choice, with everything else left to chance."""
+    domains = {parameter.name: parameter.domain for parameter in space.declaration.parameters}
+    domain = domains[name]
+    if not isinstance(domain, Listed):
+        return ()
+    return tuple({name: value} for value in domain.all_values())
 
 
 def _storage_path(path: str) -> str:

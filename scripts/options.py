@@ -86,7 +86,7 @@ def make_parser(
     what = parser.add_argument_group("what to tune")
     what.add_argument(
         "--dataset",
-        help=f"{', '.join(trainable.datasets)} (default {own_data}: no download)",
+        help=f"{', '.join(trainable.datasets)} (default {own_data}, which needs no download)",
     )
     what.add_argument(
         "--data-dir",

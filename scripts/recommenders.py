@@ -57,7 +57,7 @@ def recommender_script(doc: str | None) -> Script:
         add_options=_add_options,
         settings=SETTINGS,
         narrow=_narrow,
-        keep_best_per="model",
+        main_choice="model",
         finish=finish,
     )
 
@@ -167,7 +167,7 @@ def finish(result: RunResult, console: Console) -> None:
     console.print(f"Ready to serve: {place}", highlight=False, soft_wrap=True)
     users, _ = load_ids(**_loading(settings))
     some = ",".join(str(user) for user in users[:2])
-    console.print("Next: recommendations of the winner:")
+    console.print("Recommendations of the winner:")
     script = Path(sys.argv[0]).with_name("recommend.py")
     command = f"{interpreter()} {shlex.quote(str(script))} {shlex.quote(str(result.folder))}"
     console.print(

@@ -25,7 +25,7 @@ from trainables.data.interactions import (
     load_test_items,
     prepare_interactions,
 )
-from trainables.data.source import Say
+from trainables.data.source import Say, to_stderr
 from trainables.data.user_items import RecommenderData, UserItems
 from trainables.hyperparameters import parse
 from trainables.loops import Optimised, run_steps
@@ -102,7 +102,9 @@ class RecommenderTrainable(ReadyTrainable):
     def prepare(cls, settings: Mapping[str, Any], say: Say | None = None) -> None:
         """Check the settings and the data set, download and split it; for the driver."""
         given = cls.resolve_settings(settings)
-        prepare_interactions(**given.loading, **given.splitting, say=say)
+        say = say or to_stderr
+        for note in prepare_interactions(**given.loading, **given.splitting, say=say):
+            say(note)
 
     def build(self, configuration: Configuration, settings: dict[str, Any]) -> Optimised:
         """Make the model that the configuration names, and its optimizer."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import runpy
 import shlex
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import pytest
 
 from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.records import read_events, read_json
+from tests.scripts_tests.refusals import assert_refused
 
 OPTIONS = (
     "--address",
@@ -47,40 +47,9 @@ OPTIONS = (
     "--smoke-test",
     "--verbose",
 )
-SCRIPTS = ("tune_resnet.py", "tune_mnist.py")
+SCRIPTS = ("tune_resnet.py", "tune_mnist.py", "tune_recommender.py")
 NOBODY = "s3://bucket/runs?scheme=http&endpoint_override=127.0.0.1:9&region=us-east-1"
 """An object store at an address where nothing answers."""
-
-
-@pytest.fixture
-def script(root, tmp_path, monkeypatch, capsys):
-    """Run a script inside this process, as `python scripts/NAME ...` in an empty folder."""
-
-    def call(*arguments, name="tune_resnet.py"):
-        monkeypatch.chdir(tmp_path)
-        path = root / "scripts" / name
-        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
-        monkeypatch.syspath_prepend(str(path.parent))
-        handler = signal.getsignal(signal.SIGINT)
-        try:
-            with pytest.raises(SystemExit) as ended:
-                runpy.run_path(str(path), run_name="__main__")
-        finally:
-            signal.signal(signal.SIGINT, handler)
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return call
-
-
-def assert_refused(outcome, *fragments):
-    code, _, err = outcome
-    lines = [line for line in err.splitlines() if not line.startswith("downloading ")]
-    assert code == 2, err
-    assert len(lines) == 1, err
-    assert lines[0].startswith("error: ")
-    for fragment in fragments:
-        assert fragment in lines[0]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -93,7 +62,8 @@ def test_help_names_every_option_and_the_embedded_data(root, name):
     )
     for option in OPTIONS:
         assert option in done.stdout
-    assert "digits: embedded, no download" in " ".join(done.stdout.split())
+    own = "synthetic" if name == "tune_recommender.py" else "digits"
+    assert f"default {own}, which needs no download" in " ".join(done.stdout.split())
 
 
 @pytest.mark.ray

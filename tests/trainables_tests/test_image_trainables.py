@@ -81,7 +81,7 @@ def test_the_digits_have_a_space_of_small_networks():
     assert default_space_path(MnistTrainable, "digits").name == "mnist.yaml"
     with pytest.raises(SpecError, match="give one with --space"):
         default_space_path(TorchTrainable, "digits")
-    assert list(TRAINABLES) == ["mnist", "resnet"]
+    assert list(TRAINABLES) == ["mnist", "resnet", "recommender"]
 
 
 def final_accuracies(cls, configuration, settings):

@@ -10,10 +10,8 @@ from raytune_ahu.errors import DataError
 from trainables.data.interaction_files import check_file, read_interactions
 from trainables.data.interaction_rows import Interactions
 from trainables.data.movielens import MOVIELENS, MovieLens
+from trainables.data.source import Say
 from trainables.data.synthetic import synthetic_interactions
-
-Say = Callable[[str], None]
-"""Receives one line for the user about something that takes a while."""
 
 FILE_PREFIX = "file:"
 INTERACTION_DATASETS = ("synthetic", *MOVIELENS, "file:PATH")

@@ -9,7 +9,6 @@ is called once by a script, before any trial starts; `load_recommender_data` by 
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypedDict
@@ -20,11 +19,11 @@ from trainables.data.interaction_rows import Ids, Interactions
 from trainables.data.interaction_sources import (
     INTERACTION_DATASETS,
     InteractionSource,
-    Say,
     open_interactions,
 )
 from trainables.data.interaction_splits import split_interactions
 from trainables.data.prepared_interactions import Prepared
+from trainables.data.source import Say, to_stderr
 from trainables.data.user_items import RecommenderData, UserItems
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def prepare_interactions(
         StorageError: If no cache folder can be written.
     """
     request = _Request(dataset, data_dir, **options)
-    say = say or _to_stderr
+    say = say or to_stderr
     _source(request).require(say)
     return _build(request, say).notes
 
@@ -194,8 +193,3 @@ def _source(request: _Request) -> InteractionSource:
     return open_interactions(
         request.dataset, request.data_dir, columns=request.columns, seed=request.seed
     )
-
-
-def _to_stderr(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()

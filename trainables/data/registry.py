@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from trainables.data.digits import DigitsSource
 from trainables.data.folder import FolderSource
 from trainables.data.images import ImageData, ImageSplits, Subset
 from trainables.data.mnist import MnistSource
-from trainables.data.source import ImageSource, Part, Say
+from trainables.data.source import ImageSource, Part, Say, to_stderr
 from trainables.data.splits import stratified_split, stratified_subset
 
 FOLDER_PREFIX = "folder:"
@@ -83,7 +82,7 @@ def prepare(
         StorageError: If no cache folder can be written.
     """
     source = open_source(dataset, data_dir, known)
-    say = say or _to_stderr
+    say = say or to_stderr
     source.require(say)
     source.load("train", image_size or source.image_size, say)
 
@@ -159,8 +158,3 @@ def load_test(dataset: str, data_dir: str | None, *, image_size: int) -> Subset:
     """Open the test part. Only the final evaluation of a chosen configuration may call this."""
     data = load_part(dataset, data_dir, "test", image_size)
     return Subset.whole(data.images, data.labels)
-
-
-def _to_stderr(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()

@@ -6,6 +6,7 @@ any trial starts; `load` in every process, where it opens the shared cache.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,12 @@ Part = Literal["train", "test"]
 
 Say = Callable[[str], None]
 """Receives one line for the user about something that takes a while."""
+
+
+def to_stderr(line: str) -> None:
+    """Say it on standard error."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ class DotModel(PairModel):
         """Score users (b,) with items (b, c): (b, c)."""
         user_vectors, item_vectors = self._dropped(users, items.flatten())
         item_vectors = item_vectors.view(*items.shape, -1)
-        logits = torch.linalg.vecdot(item_vectors, user_vectors[:, None])
+        logits: Tensor = torch.linalg.vecdot(item_vectors, user_vectors[:, None])
         bias = self.item_bias()
         return logits if bias is None else logits + bias[items]
 

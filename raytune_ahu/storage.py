@@ -144,6 +144,23 @@ class CheckpointStorage:
         selector = fs.FileSelector(self.full(relative), allow_not_found=True, recursive=True)
         return sum(info.size or 0 for info in self._try("list", self._info, selector))
 
+    def fetch(self, relative: str, folder: Path) -> None:
+        """Copy a folder with all that is in it to a local one, which is made if it is not there.
+
+        Raises:
+            StorageError: If it is absent or cannot be read.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._try("read", self._copy_here, self.full(relative), str(folder))
+
+    def _copy_here(self, source: str, target: str) -> None:
+        fs.copy_files(
+            source,
+            target,
+            source_filesystem=self.filesystem,
+            destination_filesystem=fs.LocalFileSystem(),
+        )
+
     def delete(self, relative: str) -> None:
         """Delete a folder with all that is in it.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common import Script, interpreter
-from pyarrow import fs
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -33,6 +33,8 @@ TEST_FILE = "test.json"
 """All figures of the test, in the run's folder."""
 EXPORT_FOLDER = "recommender"
 """The winner, ready to serve, in the run's folder."""
+_BESIDES = ("recall", "hit", "coverage")
+"""Metrics of the table besides the one that is tuned."""
 SETTINGS = (
     "columns",
     "min_rating",
@@ -184,14 +186,8 @@ def _candidates(result: RunResult, folder: Path) -> list[Candidate]:
     storage = CheckpointStorage(result.spec.storage_path, result.spec.name)
     candidates = []
     for trial in _best_of_each_model(result.state):
-        source = storage.full(trial.checkpoints[max(trial.checkpoints)])
         target = folder / trial.trial_id
-        fs.copy_files(
-            source,
-            str(target),
-            source_filesystem=storage.filesystem,
-            destination_filesystem=fs.LocalFileSystem(),
-        )
+        storage.fetch(trial.checkpoints[max(trial.checkpoints)], target)
         candidates.append(Candidate(trial.trial_id, trial.configuration, target))
     return candidates
 
@@ -259,31 +255,29 @@ def _loading(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _print(comparison: Comparison, settings: dict[str, Any], console: Console) -> None:
     metric, k = comparison.metric, comparison.metric.partition("@")[2]
-    shown = (metric, f"recall@{k}", f"hit@{k}", f"coverage@{k}")
     users = len(comparison.winner.test.users)
-    ranking = "all items they had not seen" if settings["ranking"] == "full" else "99 drawn items"
+    ranking = "all items they do not have" if settings["ranking"] == "full" else "99 drawn items"
     table = Table(
-        title=f"Test: {users:,} users, {settings['split']} split, against {ranking}",
+        title=f"{metric.upper()}, {users:,} users, {settings['split']} split, ranking {ranking}:",
         title_justify="left",
-        caption="± standard error over users. Chosen by validation; sorted by it.",
+        caption="test: ± standard error over users; chosen, and sorted, by validation",
         caption_justify="left",
+        box=SIMPLE,
+        pad_edge=False,
     )
-    table.add_column("model")
-    table.add_column("", style="dim")
-    table.add_column(f"validation {metric}", justify="right")
-    for name in shown:
-        table.add_column(name, justify="right")
+    table.add_column("model", no_wrap=True)
+    for name in ("validation", "test"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in _BESIDES:
+        table.add_column(name, justify="right", no_wrap=True)
     for entry in comparison.contenders:
-        is_winner = entry is comparison.winner
         means = entry.test.means()
-        cells = [f"{means[metric]:.4f} ± {entry.test.standard_error(metric):.4f}"]
-        cells += [f"{means[name]:.3f}" for name in shown[1:]]
         table.add_row(
-            entry.name,
-            _role(entry, comparison),
+            f"{entry.name}{_role(entry, comparison)}",
             f"{entry.validation:.4f}",
-            *cells,
-            style="bold" if is_winner else None,
+            f"{means[metric]:.4f} ± {entry.test.standard_error(metric):.4f}",
+            *(f"{means[f'{name}@{k}']:.3f}" for name in _BESIDES),
+            style="bold" if entry is comparison.winner else None,
         )
     console.print()
     console.print(table)
@@ -308,5 +302,5 @@ def _print(comparison: Comparison, settings: dict[str, Any], console: Console) -
 
 def _role(entry: Contender, comparison: Comparison) -> str:
     if entry.kind == "reference":
-        return "reference"
-    return "winner" if entry is comparison.winner else "tuned"
+        return " (reference)"
+    return " (winner)" if entry is comparison.winner else ""

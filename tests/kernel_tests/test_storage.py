@@ -295,3 +295,16 @@ def test_storage_and_record_paths_that_contradict_are_refused(changes, message):
     with pytest.raises(SpecError, match=message) as error:
         spec(**changes)
     assert "secret" not in str(error.value)
+
+
+def test_a_checkpoint_is_fetched_with_all_that_is_in_it(storage, tmp_path):
+    put(storage, f"{NEWEST}/checkpoint.pt", b"weights")
+    put(storage, f"{NEWEST}/deep/er.txt", b"more")
+    storage.fetch(NEWEST, tmp_path / "here" / "it")
+    assert (tmp_path / "here" / "it" / "checkpoint.pt").read_bytes() == b"weights"
+    assert (tmp_path / "here" / "it" / "deep" / "er.txt").read_bytes() == b"more"
+
+
+def test_fetching_what_is_absent_is_told(storage, tmp_path):
+    with pytest.raises(StorageError, match="cannot read"):
+        storage.fetch(NEWEST, tmp_path / "here")

@@ -264,6 +264,7 @@ def _print(comparison: Comparison, settings: dict[str, Any], console: Console) -
         caption_justify="left",
         box=SIMPLE,
         pad_edge=False,
+        padding=(0, 0, 0, 1),
     )
     table.add_column("model", no_wrap=True)
     for name in ("validation", "test"):
@@ -281,6 +282,8 @@ def _print(comparison: Comparison, settings: dict[str, Any], console: Console) -
         )
     console.print()
     console.print(table)
+    if comparison.ceiling is not None:
+        console.print(f"The best that any model could do on this data: {comparison.ceiling:.4f}")
     for line in comparison.skipped:
         console.print(f"left out: {line}", style="yellow", soft_wrap=True)
     test, reference = comparison.difference, comparison.best_reference

@@ -20,7 +20,7 @@ def blocks(root, language):
 @pytest.mark.usefixtures("local_ray")
 def test_the_example_of_an_own_model_runs(root, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (code,) = blocks(root, "python")
+    code, _ = blocks(root, "python")  # the other one serves a recommender: see scripts_tests
     # In a namespace that is no module, Ray sends the class to its workers by value.
     namespace = {"__name__": "__main__"}
     exec(compile(code, "README.md", "exec"), namespace)

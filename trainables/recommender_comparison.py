@@ -15,7 +15,9 @@ from typing import Any, Literal
 import torch
 
 from raytune_ahu.types import Configuration
+from trainables.data.interactions import load_ids
 from trainables.data.source import Say
+from trainables.data.synthetic import PlantedScores
 from trainables.metrics import Ranking
 from trainables.paired import PairedTest
 from trainables.recommender import RecommenderTrainable, evaluate, load_data
@@ -65,6 +67,8 @@ class Comparison:
     """All of them, the best by validation first."""
     skipped: tuple[str, ...]
     """References that could not be fitted, and why."""
+    ceiling: float | None = None
+    """What no model can surpass in expectation, where that is known: on generated data."""
 
     @property
     def winner(self) -> Contender:
@@ -93,6 +97,7 @@ class Comparison:
             "best_reference": reference.name if reference else None,
             "winner_minus_best_reference": vars(difference) if difference else None,
             "skipped": list(self.skipped),
+            "ceiling": self.ceiling,
             "contenders": [
                 {
                     "name": entry.name,
@@ -129,7 +134,17 @@ def compare(
     entries = [_tested(candidate, settings) for candidate in candidates]
     references, skipped = _tested_references(given, metric, say)
     ranked = sorted([*entries, *references], key=lambda entry: -entry.validation)
-    return Comparison(metric, tuple(ranked), skipped)
+    return Comparison(metric, tuple(ranked), skipped, _ceiling(given, metric))
+
+
+def _ceiling(settings: RecommenderSettings, metric: str) -> float | None:
+    """The value of the planted model itself, which the newest items were drawn from."""
+    if settings.dataset != "synthetic" or settings.split not in ("user-time", "leave-one-out"):
+        return None
+    users, items = load_ids(**settings.loading, **settings.splitting)
+    planted = PlantedScores(settings.seed, users, items)
+    data = load_data(settings, torch.device("cpu"))
+    return evaluate(planted, settings, data, "test").means()[metric]
 
 
 def restore(candidate: Candidate, settings: Mapping[str, Any]) -> RecommenderTrainable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -85,6 +86,19 @@ def test_the_command_that_is_printed_recommends(finished):
         assert refused.returncode == 2
         assert said in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.ray
+def test_the_readmes_example_of_serving_runs(finished, root):
+    folder, _ = finished
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n([^`]*Recommender\.load.*?)```", readme, flags=re.DOTALL)
+    namespace = {}
+    exec(code.replace("runs/NAME", str(folder / "runs" / "small")), namespace)
+    lists = namespace["lists"]
+    assert lists.groupby("user")["source"].first().to_dict() == {
+        22: "model", 196: "model", 999_999: "popularity"
+    }  # fmt: skip
 
 
 @pytest.mark.ray

@@ -13,7 +13,9 @@ from trainables.hyperparameters import choice, number, whole
 
 MODEL_NAMES = ("mf", "gmf", "mlp", "neumf", "two-tower", "lightgcn", "mult-vae", "sasrec")
 """All models; see `trainables.models.recommenders`."""
-LOSSES = ("bpr", "bce", "softmax", "full-softmax")
+FULL_LOSSES = ("full-softmax", "full-square")
+"""Losses over all items."""
+LOSSES = ("bpr", "bce", "softmax", *FULL_LOSSES)
 SAMPLINGS = ("uniform", "popularity", "in-batch")
 SIMILARITIES = ("dot", "cosine")
 DOT_MODELS = ("mf", "gmf", "two-tower", "lightgcn")
@@ -39,7 +41,7 @@ class RecommenderHyperparameters:
     """Weight decay as the optimizer defines it, on all weights and embeddings; all models."""
     batch_size: int = whole(2048, 1, 1 << 22)
     """Training pairs in a gradient step; all models. Where a batch is of whole users or sequences
-    (`mult-vae`, `sasrec`, `full-softmax`), as many of them as hold so many pairs on average."""
+    (`mult-vae`, `sasrec`, `full-*` losses), as many of them as hold so many pairs on average."""
     dim: int = whole(64, 1, 4096)
     """Dimension of the embeddings; of the latent state of `mult-vae`; `mlp`: see `width`."""
     init_std: float = number(0.1, 0.0, 10.0)
@@ -53,14 +55,17 @@ class RecommenderHyperparameters:
     and hidden units."""
     loss: str = choice("softmax", LOSSES)
     """`bpr`: a positive against each negative; `bce`: log loss of each pair; `softmax`: a positive
-    against all its negatives; `full-softmax`: against all items (not `mlp`, `neumf`). No effect on
+    against all its negatives; `full-softmax`: against all items (not `mlp`, `neumf`);
+    `full-square`: squared error of all items, as implicit ALS (dot products only). No effect on
     `mult-vae`, whose loss is a full softmax."""
     negatives: int = whole(16, 1, 65536)
-    """Negative items for each positive; no effect with `full-softmax`, `in-batch`, `mult-vae`."""
+    """Negative items for each positive; no effect with `full-*`, `in-batch`, `mult-vae`."""
+    unobserved_weight: float = number(0.3, 1e-6, 100.0)
+    """`full-square`: weight of the pairs that are not in the data; those in it have 1 more."""
     sampling: str = choice("uniform", SAMPLINGS)
     """Where negatives come from: `uniform` over the items that the user does not have; `popularity`
     ** 0.75 over the same; `in-batch`: the positives of the batch's other pairs (dot products only).
-    No effect with `full-softmax` and on `mult-vae`."""
+    No effect with `full-*` and on `mult-vae`."""
     layers: int = whole(2, 0, 8)
     """Hidden layers of `mlp` and `neumf` (at least 1), and of the two towers of `two-tower` (0: the
     sum of the embeddings). Blocks of `sasrec`, at least 1."""
@@ -86,9 +91,9 @@ class RecommenderHyperparameters:
 
     def __post_init__(self) -> None:
         if self.model in ("mlp", "neumf"):
-            if self.loss == "full-softmax":
+            if self.loss in FULL_LOSSES:
                 raise SpaceError(
-                    f"loss='full-softmax' is not possible with model={self.model!r}, which scores "
+                    f"loss={self.loss!r} is not possible with model={self.model!r}, which scores "
                     "pair by pair; use bpr, bce or softmax"
                 )
             if self.width >> self.layers < 1:
@@ -102,6 +107,11 @@ class RecommenderHyperparameters:
             raise SpaceError(
                 f"sampling='in-batch' is not possible with model={self.model!r}; use uniform or "
                 f"popularity, or one of {', '.join(DOT_MODELS)}"
+            )
+        if self.model == "sasrec" and self.loss == "full-square":
+            raise SpaceError(
+                "loss='full-square' is not possible with model='sasrec', which asks for the next "
+                "item; use full-softmax"
             )
         if self.model == "sasrec" and self.dim % self.heads:
             raise SpaceError(

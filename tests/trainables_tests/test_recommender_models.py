@@ -13,6 +13,7 @@ from torch.nn import functional
 from raytune_ahu.errors import SpaceError
 from trainables.data.user_items import RecommenderData, UserItems
 from trainables.hyperparameters import parse
+from trainables.ials import IALS
 from trainables.models.lightgcn import LightGCN, normalised_graph
 from trainables.models.mult_vae import MultVAE
 from trainables.models.neumf import NeuMF
@@ -28,6 +29,7 @@ from trainables.models.recommenders import MODELS, make_recommender
 from trainables.models.sasrec import SASRec
 from trainables.recommender_hyperparameters import (
     DOT_MODELS,
+    FULL_LOSSES,
     LOSSES,
     MODEL_NAMES,
     RecommenderHyperparameters,
@@ -55,6 +57,8 @@ VARIANTS = {
     "mf, in-batch": {"model": "mf", "sampling": "in-batch", "l2": 1e-4},
     "mf, full softmax": {"model": "mf", "loss": "full-softmax", "l2": 1e-4},
     "gmf, full softmax": {"model": "gmf", "loss": "full-softmax"},
+    "mf, full square": {"model": "mf", "loss": "full-square", "l2": 1e-3},
+    "lightgcn, full square": {"model": "lightgcn", "loss": "full-square", "l2": 1e-3},
     "lightgcn, bpr": {"model": "lightgcn", "loss": "bpr", "l2": 1e-4},
     "lightgcn, in-batch bce": {"model": "lightgcn", "loss": "bce", "sampling": "in-batch"},
     "two-tower, cosine": {"model": "two-tower", "similarity": "cosine", "loss": "full-softmax"},
@@ -229,7 +233,7 @@ def test_an_epoch_has_every_training_pair_once(data, variant):
     for batch in model.batches(torch.Generator()):
         if items_only:
             seen += [(0, item) for item in batch[2].tolist()]
-        elif isinstance(model, MultVAE) or model.h.loss == "full-softmax":
+        elif isinstance(model, MultVAE) or model.h.loss in FULL_LOSSES:
             seen += zip(batch[0][batch[1]].tolist(), batch[2].tolist(), strict=True)
         else:
             seen += zip(batch[0].tolist(), batch[1][:, 0].tolist(), strict=True)
@@ -473,6 +477,23 @@ def test_the_divergence_counts_more_and_more_up_to_its_weight(data):
     assert model.kl_weight.item() == pytest.approx(0.3)
 
 
+def test_the_squared_loss_of_an_epoch_is_that_of_implicit_als(data):
+    model = make(data, model="mf", loss="full-square", l2=0.02, unobserved_weight=0.4, dropout=0.0)
+    reference = IALS(d=8, reg=0.02, alpha0=0.4, sweeps=1)
+    reference.fit(data.train)
+    with torch.no_grad():
+        model.users.weight.copy_(reference.users)
+        model.items.weight.copy_(reference.items)
+    batches = list(model.batches(torch.Generator()))
+    assert len(batches) > 1
+    total = sum(model.loss(batch).item() * len(batch[2]) for batch in batches)
+    # Users without items are in no batch. Their factors are zero in implicit ALS, where they count
+    # in the items' penalty only.
+    absent = int((data.train.counts == 0).sum())
+    theirs = 0.4 * 0.02 * absent * float(reference.items.square().sum())
+    assert total == pytest.approx(reference.loss(data.train) - theirs, rel=1e-5)
+
+
 def test_the_loss_of_mult_vae_is_the_evidence_bound_per_pair(data):
     model = make(data, model="mult-vae", kl_weight=0.3, kl_epochs=0, dropout=0.0)
     assert isinstance(model, MultVAE)
@@ -557,6 +578,7 @@ def test_windows_pair_each_token_with_the_item_that_follows():
     ("values", "message"),
     [
         ({"model": "neumf", "loss": "full-softmax"}, "use bpr, bce or softmax"),
+        ({"model": "sasrec", "loss": "full-square"}, "use full-softmax"),
         ({"model": "mlp", "sampling": "in-batch"}, "use uniform or popularity, or one of mf"),
         ({"model": "sasrec", "sampling": "in-batch"}, "is not possible with model='sasrec'"),
         ({"model": "sasrec", "dim": 64, "heads": 3}, "heads=3 must divide dim=64"),

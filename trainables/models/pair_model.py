@@ -18,7 +18,7 @@ from trainables.data.negatives import NegativeSampler
 from trainables.data.user_items import RecommenderData, UserItems
 from trainables.models.recommender_losses import LOSS_FUNCTIONS, full_softmax_loss
 from trainables.models.recommender_model import Batch, RecommenderModel, UserBatches
-from trainables.recommender_hyperparameters import RecommenderHyperparameters
+from trainables.recommender_hyperparameters import FULL_LOSSES, RecommenderHyperparameters
 
 _DRAW_AT_ONCE = 1 << 22
 """Item indices (32 MB) that are drawn at once; for smaller data sets, a whole epoch."""
@@ -98,6 +98,10 @@ class DotModel(PairModel):
       that his scores of all items and their normaliser are computed once for all of them. The sum
       over an epoch is the loss of all pairs; only the order differs from one that is shuffled
       pair by pair.
+    - `full-square`: the same batches. The squared error of all ones and zeros, which implicit ALS
+      solves in closed form (see `trainables.ials`): with W = `unobserved_weight`, per pair,
+      sum over pairs of (s - 1)^2 + W * sum over all of s^2, and l2 times the squared norms of users
+      and items, each weighted by how often it is in these sums.
     - `in-batch`: users (b,), items (b, 1), and (b, b) bool: whether the item of pair j may serve
       as a negative of pair i, i.e. its user does not have it. In the softmax the logarithm of
       each item's share of the training pairs is taken off its score (Yi et al. 2019).
@@ -121,11 +125,11 @@ class DotModel(PairModel):
     @property
     def n_batches(self) -> int:
         """Gradient steps in an epoch."""
-        return len(self._user_batches) if self.h.loss == "full-softmax" else super().n_batches
+        return len(self._user_batches) if self.h.loss in FULL_LOSSES else super().n_batches
 
     def batches(self, generator: torch.Generator) -> Iterator[Batch]:
         """Yield the batches of the loss and the sampling (see the class)."""
-        if self.h.loss == "full-softmax":
+        if self.h.loss in FULL_LOSSES:
             for users in self._user_batches.shuffled(generator):
                 yield users, *self._train.of(users)
         elif self.h.sampling == "in-batch":
@@ -145,6 +149,8 @@ class DotModel(PairModel):
             logits = self._dot_all(*self._dropped(users, None))
             loss = full_softmax_loss(logits, rows, items)
             return loss + self.penalty(users[rows], items[:, None])
+        if self.h.loss == "full-square":
+            return self._square_loss(*batch)
         if self.h.sampling == "in-batch":
             return self._in_batch_loss(*batch)
         return super().loss(batch)
@@ -186,6 +192,19 @@ class DotModel(PairModel):
         if bias is None:
             return user_vectors @ item_vectors.T
         return torch.addmm(bias, user_vectors, item_vectors.T)
+
+    def _square_loss(self, users: Tensor, rows: Tensor, items: Tensor) -> Tensor:
+        weight = self.h.unobserved_weight
+        logits = self._dot_all(*self._dropped(users, None))
+        total = (logits[rows, items] - 1.0).square().sum() + weight * logits.square().sum()
+        if self.h.l2:
+            everything = torch.arange(self.n_items, device=self.device)
+            user_rows, item_rows = self.looked_up(users, everything)
+            user_counts = torch.bincount(rows, minlength=len(users)) + weight * self.n_items
+            item_counts = torch.bincount(items, minlength=self.n_items) + weight * len(users)
+            norms = user_counts @ user_rows.square().sum(1)
+            total = total + self.h.l2 * (norms + item_counts @ item_rows.square().sum(1))
+        return total / len(items)
 
     def _in_batch_loss(self, users: Tensor, items: Tensor, valid: Tensor) -> Tensor:
         column = items[:, 0]

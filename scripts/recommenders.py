@@ -24,9 +24,11 @@ from raytune_ahu.run_state import RunState, TrialState
 from raytune_ahu.storage import CheckpointStorage
 from raytune_ahu.types import TrialStatus, as_loss
 from trainables import RecommenderTrainable
+from trainables.data.interaction_rows import DUPLICATES
+from trainables.data.interaction_splits import SPLITS
 from trainables.data.interactions import load_ids, load_recommender_data, load_test_items
 from trainables.recommender_comparison import Candidate, Comparison, Contender, compare, restore
-from trainables.recommender_settings import HISTORIES, RANKINGS, SPLITS
+from trainables.recommender_settings import HISTORIES, RANKINGS
 from trainables.serving import export, known_interactions
 
 TEST_FILE = "test.json"
@@ -45,6 +47,7 @@ SETTINGS = (
     "k",
     "ranking",
     "test_history",
+    "references",
     "validation_users",
     "patience",
 )
@@ -95,7 +98,7 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         help="leave lower ratings out (default: every interaction counts, whatever its rating)",
     )
     group.add_argument(
-        "--duplicates", choices=("first", "last"), help="which of them counts (default first)"
+        "--duplicates", choices=DUPLICATES, help="which of them counts (default first)"
     )
     group.add_argument(
         "--min-user-interactions",
@@ -119,6 +122,11 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         choices=HISTORIES,
         help="what models are told of a user in the test: all that came before, the validation "
         "items too (the default), or the training items only",
+    )
+    group.add_argument(
+        "--references",
+        metavar="NAME,...",
+        help="what the winner is tested beside (default popularity,itemknn,ease,ials; or none)",
     )
     group.add_argument(
         "--validation-users",

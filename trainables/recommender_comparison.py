@@ -21,7 +21,7 @@ from trainables.data.synthetic import PlantedScores
 from trainables.metrics import Ranking
 from trainables.paired import PairedTest
 from trainables.recommender import RecommenderTrainable, evaluate, load_data
-from trainables.recommender_settings import RecommenderSettings
+from trainables.recommender_settings import RecommenderSettings, read_references
 from trainables.tuned_references import tune_references
 
 
@@ -176,7 +176,8 @@ def _tested_references(
     def value(scores: Any) -> float:
         return evaluate(scores, settings, data, "validation").means()[metric]
 
-    tuned = tune_references(data.train, value, say=say, seed=settings.seed)
+    names = read_references(settings.references)
+    tuned = tune_references(data.train, value, names=names, say=say, seed=settings.seed)
     measure = partial(evaluate, settings=settings, data=data, part="test")
     found = [
         Contender(

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytune_ahu.errors import SpecError
+from trainables.data.interaction_rows import DUPLICATES
+from trainables.data.interaction_splits import SPLITS
 from trainables.epoch_trainable import PRECISIONS
 from trainables.hyperparameters import choice, number, switch, text, whole
+from trainables.references import REFERENCES
 
-SPLITS = ("user-time", "leave-one-out", "random", "global-time")
 RANKINGS = ("full", "sampled")
 HISTORIES = ("all", "training")
 
@@ -26,7 +28,7 @@ class RecommenderSettings:
     """Columns of a file, as `user=...,item=...,rating=...,time=...`; null: these names."""
     min_rating: float | None = number(None, -1e9, 1e9, optional=True)
     """Ratings below it are left out; null: every interaction counts, whatever its rating."""
-    duplicates: str = choice("first", ("first", "last"))
+    duplicates: str = choice("first", DUPLICATES)
     """Which interaction of a user with the same item counts."""
     min_user_interactions: int = whole(3, 3, 1_000_000)
     """Users with fewer are left out (and so on with items, until nothing changes: the k-core)."""
@@ -50,6 +52,9 @@ class RecommenderSettings:
     to those that compute a user from a history (sasrec, mult-vae, ease, itemknn, ials)."""
     validation_users: int | None = whole(None, 1, 10**9, optional=True)
     """Validate on so many users only, drawn once; null: all. For large data."""
+    references: str = text(",".join(REFERENCES))
+    """Which references the winner is tested beside, or `none`. For large data, leave out those that
+    take long: ials, and with many items itemknn and ease."""
     patience: int = whole(10, 1, 100_000)
     """A trial ends after so many epochs without a better validation metric."""
     seed: int = whole(0, 0, 2**62)
@@ -63,6 +68,7 @@ class RecommenderSettings:
 
     def __post_init__(self) -> None:
         read_cutoffs(self.k)
+        read_references(self.references)
         if self.validation_fraction + self.test_fraction >= 1:
             raise SpecError(
                 f"validation_fraction={self.validation_fraction:g} and test_fraction="
@@ -101,6 +107,21 @@ class RecommenderSettings:
             "validation_fraction": self.validation_fraction,
             "test_fraction": self.test_fraction,
         }
+
+
+def read_references(names: str) -> tuple[str, ...]:
+    """Read `ease,ials`, or `none`.
+
+    Raises:
+        SpecError: If a name is not known.
+    """
+    chosen = () if names == "none" else tuple(name.strip() for name in names.split(","))
+    for name in chosen:
+        if name not in REFERENCES:
+            raise SpecError(
+                f"references={names!r}: {name!r} must be one of {', '.join(REFERENCES)}; or none"
+            )
+    return chosen
 
 
 def read_cutoffs(k: str) -> tuple[int, ...]:

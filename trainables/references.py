@@ -18,6 +18,8 @@ from torch import Tensor
 from raytune_ahu.errors import DataError, SpaceError
 from trainables.data.user_items import UserItems
 
+REFERENCES = ("popularity", "itemknn", "ease", "ials")
+"""Names of all references, the simplest first."""
 MAX_ITEMS = 20_000
 """Beyond it no item-item matrix is made: 3.2 GB in float64, and the inverse as much again."""
 

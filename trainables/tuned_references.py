@@ -17,10 +17,7 @@ from raytune_ahu.errors import SpecError
 from trainables.data.user_items import UserItems
 from trainables.ials import IALS
 from trainables.metrics import Scores
-from trainables.references import EASE, ItemKNN, Popularity, Reference, refusal
-
-REFERENCES = ("popularity", "itemknn", "ease", "ials")
-"""Names of all references, the simplest first."""
+from trainables.references import EASE, REFERENCES, ItemKNN, Popularity, Reference, refusal
 
 EASE_L2 = (50.0, 100.0, 250.0, 500.0, 1000.0)
 """Penalties tried for EASE."""

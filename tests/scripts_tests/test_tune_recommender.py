@@ -124,6 +124,7 @@ def test_a_resumed_run_is_tested_again_and_counts_it(finished, root):
         (["--min-rating", "9"], ["min_rating=9"]),
         (["--min-user-interactions", "2"], ["min_user_interactions=2", "3"]),
         (["--patience", "0"], ["patience=0"]),
+        (["--references", "svd"], ["'svd' must be one of popularity, itemknn"]),
         (["--columns", "user=a"], ["columns"]),
     ],
 )

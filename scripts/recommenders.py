@@ -24,7 +24,7 @@ from raytune_ahu.run_state import RunState, TrialState
 from raytune_ahu.storage import CheckpointStorage
 from raytune_ahu.types import TrialStatus, as_loss
 from trainables import RecommenderTrainable
-from trainables.data.interaction_rows import DUPLICATES
+from trainables.data.interaction_filters import DUPLICATES
 from trainables.data.interaction_splits import SPLITS
 from trainables.data.interactions import load_ids, load_recommender_data, load_test_items
 from trainables.recommender_comparison import Candidate, Comparison, Contender, compare, restore

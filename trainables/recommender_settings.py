@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytune_ahu.errors import SpecError
-from trainables.data.interaction_rows import DUPLICATES
+from trainables.data.interaction_filters import DUPLICATES
 from trainables.data.interaction_splits import SPLITS
 from trainables.epoch_trainable import PRECISIONS
 from trainables.hyperparameters import choice, number, switch, text, whole

@@ -3,7 +3,7 @@
 - A trial that may still go on keeps its newest two (the second in case the newest is damaged).
 - Of those that have ended, the best `keep_best` keep their newest one: by default first those that
   reached the highest resource, among them those with the best value there. Where checkpoints hold
-  the weights of a trial's best epoch, those with the best value at any resource.
+  the weights of a trial's best epoch, those with the best value at any resource, diverged or not.
 - With `per`, the best trial of each value of that parameter keeps its newest one as well.
 - One that failed through an exception keeps its newest one, to be tried again.
 - All others keep none.
@@ -64,23 +64,28 @@ class Retention:
         trial = self._state.trials[trial_id]
         if not trial.status.is_final:
             return self._forget(trial, keep=KEPT_WHILE_LIVE)
-        if trial.status is TrialStatus.FAILED:
-            return self._forget(trial, keep=0 if _diverged(trial) else 1)
-        if not trial.checkpoints or not self.is_worth_keeping(trial_id):
-            return self._forget(trial, keep=0)
-        rank = self._rank(trial)
-        displaced = {self._best_of.get(self._group(trial)), *self._best} | {rank}
-        if rank not in self._best:
-            insort(self._best, rank)
-            del self._best[self._keep_best :]
-        if self._per is not None:
-            best = self._best_of.get(self._group(trial), rank)
-            self._best_of[self._group(trial)] = min(best, rank)
+        may_be_best = trial.status is not TrialStatus.FAILED or self._at == "any"
+        if not trial.checkpoints or not may_be_best or not self.is_worth_keeping(trial_id):
+            return self._forget(trial, keep=_least(trial))
+        before = {*self._best, *self._best_of.values()}
+        self._enter(trial)
         released = self._forget(trial, keep=1)
-        for left in displaced - {*self._best, *self._best_of.values(), None}:
-            assert left is not None
-            released += self._forget(self._state.trials[left[2]], keep=0)
+        after = {rank[2] for rank in (*self._best, *self._best_of.values())}
+        for displaced in {rank[2] for rank in before} - after:
+            left = self._state.trials[displaced]
+            if left.status.is_final:  # otherwise it had failed and is being tried again
+                released += self._forget(left, keep=_least(left))
         return released
+
+    def _enter(self, trial: TrialState) -> None:
+        """Put a trial among the best, in the place of what it was when it ended before."""
+        rank, group = self._rank(trial), self._group(trial)
+        self._best = [one for one in self._best if one[2] != trial.trial_id]
+        insort(self._best, rank)
+        del self._best[self._keep_best :]
+        if self._per is not None:
+            best = self._best_of.get(group, rank)
+            self._best_of[group] = rank if best[2] == trial.trial_id else min(best, rank)
 
     def is_worth_keeping(self, trial_id: str) -> bool:
         """Whether a trial that ends with its newest report is among the best that have ended."""
@@ -109,6 +114,11 @@ class Retention:
         """Take all but the newest `keep` checkpoints out of a trial's state and return them."""
         old = sorted(trial.checkpoints)[: max(0, len(trial.checkpoints) - keep)]
         return [self._state.drop_checkpoint(trial, resource) for resource in old]
+
+
+def _least(trial: TrialState) -> int:
+    """Checkpoints that a trial which has ended keeps in any case: one, to be tried again."""
+    return 1 if trial.status is TrialStatus.FAILED and not _diverged(trial) else 0
 
 
 def _diverged(trial: TrialState) -> bool:

@@ -49,7 +49,7 @@ BLOCK = 2**22
 
 @dataclass(frozen=True)
 class Ranking:
-    """What `rank` found. If a score was NaN, every value is NaN and every list is empty."""
+    """What `rank` found, on the CPU. If a score was NaN, all values are, and lists are empty."""
 
     users: Tensor
     """(n,), int64: the evaluated users, ascending."""
@@ -158,10 +158,13 @@ def rank(
         top = torch.full_like(top, -1)
         per_user = {name: torch.full_like(v, math.nan) for name, v in per_user.items()}
         overall = dict.fromkeys(overall, math.nan)
-    return Ranking(users, top, per_user, overall)
+    per_user = {name: values.cpu() for name, values in per_user.items()}
+    return Ranking(users.cpu(), top.cpu(), per_user, overall)
 
 
-def sample_candidates(excluded: UserItems, rng: np.random.Generator, n: int = 99) -> UserItems:
+def sample_candidates(
+    excluded: UserItems, rng: np.random.Generator, n: int = 99, *, users: Tensor | None = None
+) -> UserItems:
     """Draw items for each user, for metrics as the literature on NCF has them (He et al. 2017).
 
     With leave-one-out each positive then competes with `n` items instead of all. This is not the
@@ -172,8 +175,9 @@ def sample_candidates(excluded: UserItems, rng: np.random.Generator, n: int = 99
 
     Args:
         excluded: What is not to be drawn: each user's seen items and positives. On the CPU.
-        rng: Where the draw comes from. Takes n_users * n_items numbers.
+        rng: Where the draw comes from. Takes n_items numbers for each user.
         n: Items for each user, without repetition; fewer where not so many are left.
+        users: (n_users,), bool: for whom to draw, on the CPU; None: for all.
 
     Raises:
         SpecError: If `n` is below 1.
@@ -182,7 +186,8 @@ def sample_candidates(excluded: UserItems, rng: np.random.Generator, n: int = 99
         raise SpecError(f"n={n} candidates must be at least 1; the usual number is 99")
     n_items = excluded.n_items
     rows, items = [], []
-    for some in torch.split(torch.arange(excluded.n_users), max(1, BLOCK // n_items)):
+    chosen = torch.arange(excluded.n_users) if users is None else users.nonzero().squeeze(1)
+    for some in torch.split(chosen, max(1, BLOCK // n_items)):
         keys = torch.from_numpy(rng.random((len(some), n_items)))
         keys[excluded.of(some)] = -1.0
         values, drawn = keys.topk(min(n, n_items), 1)

@@ -21,6 +21,7 @@ from raytune_ahu.seeding import generator
 from raytune_ahu.types import Configuration
 from trainables.data.interactions import (
     INTERACTION_DATASETS,
+    load_before_test,
     load_recommender_data,
     load_test_items,
     prepare_interactions,
@@ -228,14 +229,13 @@ def evaluate(
         known, positives = data.train, _chosen_users(settings, data)
         history = known
     else:
-        known = data.train.followed_by(data.validation)
-        loaded = load_test_items(**settings.loading, **settings.splitting)
-        positives = loaded.to(known.items.device)
+        loading = {**settings.loading, **settings.splitting}
+        known = load_before_test(**loading).to(data.train.items.device)
+        positives = load_test_items(**loading).to(data.train.items.device)
         history = known if settings.test_history == "all" else data.train
     candidates = None
     if settings.ranking == "sampled":
-        rng = generator(settings.seed, "data", "candidates", part)
-        candidates = sample_candidates(known.followed_by(positives), rng)
+        candidates = _candidates(settings, part).to(data.train.items.device)
     return rank(
         scores,
         history=history,
@@ -245,6 +245,19 @@ def evaluate(
         popularity=data.train.popularity,
         candidates=candidates,
     )
+
+
+@lru_cache(maxsize=2)
+def _candidates(settings: RecommenderSettings, part: str) -> UserItems:
+    """The items that each user's positives compete with: drawn once, the same for all models."""
+    loading = {**settings.loading, **settings.splitting}
+    data = load_recommender_data(**loading)
+    if part == "validation":
+        known, positives = data.train, _chosen_users(settings, data)
+    else:
+        known, positives = load_before_test(**loading), load_test_items(**loading)
+    rng = generator(settings.seed, "data", "candidates", part)
+    return sample_candidates(known.followed_by(positives), rng, users=positives.counts > 0)
 
 
 def _chosen_users(settings: RecommenderSettings, data: RecommenderData) -> UserItems:

@@ -158,6 +158,52 @@ def test_the_best_of_a_value_that_is_displaced_by_the_best_of_all_keeps_nothing(
     assert (run.kept("a"), run.kept("b")) == ([], [9])
 
 
+def test_a_trial_that_diverged_keeps_the_weights_of_its_best_epoch_if_they_are_the_best():
+    run = Run(keep_best=1, at="any")
+    run.start("a")
+    run.epoch("a", 1, 0.1)
+    run.epoch("a", 2, float("nan"))
+    run.finish("a", TrialStatus.FAILED)
+    assert run.kept("a") == [2]
+    run.ended("b", 9, 0.5, TrialStatus.COMPLETED)
+    assert (run.kept("a"), run.kept("b")) == ([2], [])
+    run.ended("c", 9, 0.05, TrialStatus.COMPLETED)
+    assert (run.kept("a"), run.kept("c")) == ([], [9])
+
+
+def test_a_trial_that_raised_and_is_tried_again_is_not_deleted_when_others_displace_it():
+    run = Run(keep_best=1, at="any")
+    run.start("a")
+    run.epoch("a", 1, 0.5)
+    run.finish("a", TrialStatus.FAILED)
+    run.apply("retried", "a")
+    run.ended("b", 9, 0.3, TrialStatus.COMPLETED)
+    assert (run.kept("a"), run.kept("b")) == ([1], [9])
+    run.epoch("a", 2, 0.2, "stop")
+    run.finish("a", TrialStatus.COMPLETED)
+    assert (run.kept("a"), run.kept("b")) == ([2], [])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_best_at_any_resource_and_of_each_value_agree_with_a_sort(seed):
+    rng = random.Random(seed)
+    run = Run(keep_best=2, at="any", per="model")
+    for number in range(60):
+        name, model = f"t{number:02d}", rng.choice("xyz")
+        run.start(name, {"model": model})
+        for epoch in range(1, rng.randint(2, 6)):
+            run.epoch(name, epoch, rng.random())
+        diverges = rng.random() < 0.2
+        run.epoch(name, epoch + 1, float("nan") if diverges else rng.random(), "stop")
+        run.finish(name, TrialStatus.FAILED if diverges else TrialStatus.STOPPED)
+    ranked = sorted(run.state.trials.values(), key=lambda trial: trial.best_value)
+    expected = {trial.trial_id for trial in ranked[:2]}
+    for model in "xyz":
+        expected.add(next(t.trial_id for t in ranked if t.configuration["model"] == model))
+    assert {t.trial_id for t in run.state.trials.values() if t.checkpoints} == expected
+    assert Retention(run.state, 2, at="any", per="model").release_all() == []
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_on_disk_is_bounded_and_a_resume_agrees(seed):
     rng = random.Random(seed)

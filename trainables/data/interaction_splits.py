@@ -46,6 +46,10 @@ class Splits:
     """What settings are chosen by."""
     test: UserItems
     """What the chosen one is judged by, once."""
+    before_test: UserItems
+    """Training and validation part in one, still the oldest first."""
+    known: UserItems
+    """All interactions, also those of users that a split leaves out."""
     notes: tuple[str, ...]
     """What is odd, one sentence each, for the user."""
 
@@ -232,11 +236,7 @@ def _collect(
                 f"split={split!r} leaves no interaction in the {name} part (of {len(data):,}); use "
                 "more data, another split or other shares"
             )
-        starts = np.zeros(data.n_users + 1, np.int64)
-        np.cumsum(np.bincount(users[rows], minlength=data.n_users), out=starts[1:])
-        collected[part] = UserItems(
-            torch.from_numpy(starts), torch.from_numpy(items[rows]), data.n_items
-        )
+        collected[part] = _rows(data, users[rows], items[rows])
     train, validation, test = (collected[part] for part in (_TRAIN, _VALIDATION, _TEST))
     untrained = (train.popularity == 0) & (validation.popularity + test.popularity > 0)
     if untrained.any():
@@ -244,4 +244,19 @@ def _collect(
             f"{int(untrained.sum()):,} of {data.n_items:,} items have interactions in the "
             "validation or test part only: they are never trained, and stay in the ranking"
         )
-    return Splits(train, validation, test, tuple(notes))
+    before = (parts == _TRAIN) | (parts == _VALIDATION)
+    return Splits(
+        train,
+        validation,
+        test,
+        before_test=_rows(data, users[before], items[before]),
+        known=_rows(data, users, items),
+        notes=tuple(notes),
+    )
+
+
+def _rows(data: Interactions, users: _Array, items: _Array) -> UserItems:
+    """Take rows that are ordered by user already."""
+    starts = np.zeros(data.n_users + 1, np.int64)
+    np.cumsum(np.bincount(users, minlength=data.n_users), out=starts[1:])
+    return UserItems(torch.from_numpy(starts), torch.from_numpy(items), data.n_items)

@@ -137,6 +137,20 @@ def load_test_items(
     return _load(_Request(dataset, data_dir, **options)).test
 
 
+def load_before_test(
+    dataset: str, data_dir: str | None = None, **options: Unpack[Options]
+) -> UserItems:
+    """Open training and validation interactions in one: what is known when the test begins."""
+    return _load(_Request(dataset, data_dir, **options)).before_test
+
+
+def load_known_items(
+    dataset: str, data_dir: str | None = None, **options: Unpack[Options]
+) -> UserItems:
+    """Open all interactions, those of the test too. For serving what has been tested."""
+    return _load(_Request(dataset, data_dir, **options)).known
+
+
 def load_ids(
     dataset: str, data_dir: str | None = None, **options: Unpack[Options]
 ) -> tuple[Ids, Ids]:

@@ -22,6 +22,10 @@ class Prepared:
     """What trials train and validate on."""
     test: UserItems
     """The test interactions."""
+    before_test: UserItems
+    """Training and validation interactions in one, still the oldest first."""
+    known: UserItems
+    """All interactions, also those of users that the split leaves out."""
     user_ids: Ids
     """(n_users,): the id of each user."""
     item_ids: Ids
@@ -44,6 +48,8 @@ class Prepared:
                 interactions.item_features,
             ),
             test=splits.test,
+            before_test=splits.before_test,
+            known=splits.known,
             user_ids=interactions.user_ids,
             item_ids=interactions.item_ids,
             user_feature_names=interactions.user_feature_names,
@@ -57,6 +63,8 @@ class Prepared:
             "train": self.data.train,
             "validation": self.data.validation,
             "test": self.test,
+            "before_test": self.before_test,
+            "known": self.known,
             "user_features": self.data.user_features,
             "item_features": self.data.item_features,
         }
@@ -96,6 +104,8 @@ class Prepared:
                 optional("item_features"),
             ),
             test=part("test"),
+            before_test=part("before_test"),
+            known=part("known"),
             user_ids=_ids_from_arrays("user_ids", entry.arrays),
             item_ids=_ids_from_arrays("item_ids", entry.arrays),
             user_feature_names=tuple(entry.meta["user_feature_names"]),

@@ -6,6 +6,7 @@ m users, d latent dimensions.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,8 @@ class MultVAE(RecommenderModel):
 
     Batches: users (m,), rows (p,) and items (p,) of their pairs, and noise (m, d).
     """
+
+    uses_history: ClassVar[bool] = True
 
     steps: Tensor
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -106,6 +107,8 @@ class DotModel(PairModel):
       as a negative of pair i, i.e. its user does not have it. In the softmax the logarithm of
       each item's share of the training pairs is taken off its score (Yi et al. 2019).
     """
+
+    scores_are_products: ClassVar[bool] = True
 
     def __init__(
         self, h: RecommenderHyperparameters, data: RecommenderData, device: torch.device

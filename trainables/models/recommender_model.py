@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,11 @@ class RecommenderModel(nn.Module, ABC):
         data: Training interactions and features.
         device: Where it computes; it stays there.
     """
+
+    uses_history: ClassVar[bool] = False
+    """Whether a user is computed from a history, so that users who were not trained on can be."""
+    scores_are_products: ClassVar[bool] = False
+    """Whether the scores are the dot products of `embeddings`."""
 
     def __init__(
         self, h: RecommenderHyperparameters, data: RecommenderData, device: torch.device

@@ -8,6 +8,7 @@ start token: what users begin with.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ class SASRec(RecommenderModel):
     Batches: tokens (w, l), lengths (w,), targets (p,) for the p tokens within the lengths, and
     negatives (p, k) (k = 0 with `full-softmax`).
     """
+
+    uses_history: ClassVar[bool] = True
 
     def __init__(
         self, h: RecommenderHyperparameters, data: RecommenderData, device: torch.device

@@ -52,8 +52,8 @@ class RecommenderTrainable(ReadyTrainable):
     datasets: ClassVar[tuple[str, ...]] = INTERACTION_DATASETS
     hyperparameters: ClassVar[type[Any]] = RecommenderHyperparameters
     default_max_epochs: ClassVar[int] = 81
-    default_grace_period: ClassVar[int] = 3
-    smoke_epochs: ClassVar[int] = 9
+    default_grace_period: ClassVar[int] = 9
+    smoke_epochs: ClassVar[int] = 5
     keeps_best_weights: ClassVar[bool] = True
 
     _data: RecommenderData

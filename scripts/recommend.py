@@ -52,6 +52,8 @@ def _recommend(args: argparse.Namespace) -> None:
         raise SpecError(f"--output {output} must end in {' or '.join(_SUFFIXES)}")
     recommender = Recommender.load(args.path)
     users = recommender.user_ids.tolist() if args.all else recommender.read_ids(args.users)
+    if not users:
+        raise SpecError(f"--users {args.users!r} names nobody; give ids with commas between them")
     lists = recommender.recommend(users, args.k, exclude_seen=not args.include_seen)
     if output is None:
         table = Table(*lists.columns)
@@ -61,13 +63,15 @@ def _recommend(args: argparse.Namespace) -> None:
         if len(lists) > _SHOWN:
             print(f"... {len(lists):,} rows; --output FILE writes them all")
         return
+    if lists["user"].map(type).nunique() > 1:  # numbers, and what cannot be one: unknown users
+        lists["user"] = lists["user"].astype(str)
     try:
         if output.suffix == ".csv":
             lists.to_csv(output, index=False)
         else:
             lists.to_parquet(output, index=False)
     except OSError as error:
-        raise SpecError(f"--output {output} cannot be written ({error.strerror})") from error
+        raise SpecError(f"--output {output} cannot be written ({error})") from error
     print(f"{len(lists):,} recommendations for {len(users):,} users are in {output}")
 
 

@@ -20,16 +20,17 @@ from rich.table import Table
 
 from raytune_ahu import SearchSpace
 from raytune_ahu.adapters import RunResult
+from raytune_ahu.errors import SpaceError
 from raytune_ahu.run_state import RunState, TrialState
 from raytune_ahu.storage import CheckpointStorage
-from raytune_ahu.types import TrialStatus, as_loss
+from raytune_ahu.types import as_loss
 from trainables import RecommenderTrainable
 from trainables.data.interaction_filters import DUPLICATES
 from trainables.data.interaction_splits import SPLITS
-from trainables.data.interactions import load_ids, load_recommender_data, load_test_items
+from trainables.data.interactions import load_ids, load_known_items, load_recommender_data
 from trainables.recommender_comparison import Candidate, Comparison, Contender, compare, restore
 from trainables.recommender_settings import HISTORIES, RANKINGS
-from trainables.serving import export, known_interactions
+from trainables.serving import export
 
 TEST_FILE = "test.json"
 """All figures of the test, in the run's folder."""
@@ -145,7 +146,10 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
 def _narrow(space: SearchSpace, args: argparse.Namespace) -> SearchSpace:
     if args.models is None:
         return space
-    return space.restrict("model", [name.strip() for name in args.models.split(",")])
+    try:
+        return space.restrict("model", [name.strip() for name in args.models.split(",")])
+    except SpaceError as error:
+        raise SpaceError(f"--models {args.models!r}: {error}") from error
 
 
 # --- after the search
@@ -175,6 +179,13 @@ def finish(result: RunResult, console: Console) -> None:
     _print(comparison, settings, console)
     console.print(f"All figures: {figures}", highlight=False, soft_wrap=True)
     console.print(f"Ready to serve: {place}", highlight=False, soft_wrap=True)
+    if comparison.reference_is_better:
+        console.print(
+            "  This is the best tuned model, but a reference does better: search longer, or among "
+            "other models (--models), before you use it.",
+            style="yellow",
+            soft_wrap=True,
+        )
     users, _ = load_ids(**_loading(settings))
     some = ",".join(str(user) for user in users[:2])
     console.print("Recommendations of the winner:")
@@ -204,9 +215,7 @@ def _best_of_each_model(state: RunState) -> list[TrialState]:
     able = [
         trial
         for trial in state.trials.values()
-        if trial.checkpoints
-        and trial.best_value is not None
-        and trial.status is not TrialStatus.FAILED
+        if trial.checkpoints and trial.best_value is not None
     ]
     best: dict[str, TrialState] = {}
     for trial in sorted(able, key=lambda trial: as_loss(trial.best_value, state.mode)):
@@ -231,7 +240,6 @@ def _export(result: RunResult, winner: Candidate, comparison: Comparison) -> Pat
     trainable = restore(winner, settings)
     trainable.use_best_weights()
     data = load_recommender_data(**_loading(settings))
-    test = load_test_items(**_loading(settings))
     user_ids, item_ids = load_ids(**_loading(settings))
     entry = comparison.winner
     return export(
@@ -239,7 +247,7 @@ def _export(result: RunResult, winner: Candidate, comparison: Comparison) -> Pat
         trainable.model,
         configuration=winner.configuration,
         data=data,
-        known=known_interactions([data.train, data.validation, test]),
+        known=load_known_items(**_loading(settings)),
         user_ids=user_ids,
         item_ids=item_ids,
         about={

@@ -87,6 +87,12 @@ class Comparison:
         reference = self.best_reference
         return self.winner.test.compare(reference.test, self.metric) if reference else None
 
+    @property
+    def reference_is_better(self) -> bool:
+        """Whether the best reference beats the winner on the test beyond chance (p < 0.05)."""
+        test = self.difference
+        return test is not None and test.difference < 0 and test.p_value < 0.05
+
     def to_dict(self) -> dict[str, Any]:
         """Return all figures, JSON-ready; means over users come with their standard errors."""
         difference, reference = self.difference, self.best_reference

@@ -5,17 +5,20 @@
     recommender.json                      what it is: model, hyperparameters, data, test values
     checkpoint.pt                         weights and interactions, with a checksum
     users.parquet, items.parquet          the id of each index, in the user's own terms, and counts
-    user_embeddings.parquet, item_embeddings.parquet      id, embedding (where the model has them)
+    user_embeddings.parquet, item_embeddings.parquet      id, embedding (where the model has them;
+                                          recommender.json says whether their products are scores)
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +26,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from raytune_ahu.errors import CheckpointError, DataError, StorageError
 from trainables.checkpoint import read_checkpoint, write_checkpoint
 from trainables.data.interactions import Ids
 from trainables.data.user_items import RecommenderData, UserItems
 from trainables.hyperparameters import parse
+from trainables.metrics import Scores
 from trainables.models.recommender_model import RecommenderModel
 from trainables.models.recommenders import make_recommender
 from trainables.recommender_hyperparameters import RecommenderHyperparameters
@@ -37,6 +41,7 @@ from trainables.recommender_hyperparameters import RecommenderHyperparameters
 FORMAT = 1
 DESCRIPTION_FILE = "recommender.json"
 _BLOCK = 2**22  # scores held at a time
+_WHOLE = re.compile(r"-?[0-9]+")
 
 
 def export(
@@ -117,6 +122,7 @@ def _write(
             frame.to_parquet(folder / f"{one}_embeddings.parquet")
     description = {
         "format": FORMAT,
+        "scores_are_products_of_embeddings": model.scores_are_products,
         "configuration": dict(configuration),
         "users": len(user_ids),
         "items": len(item_ids),
@@ -141,6 +147,8 @@ class Recommender:
 
     model: RecommenderModel
     """The model, in evaluation mode."""
+    train: UserItems
+    """What the model was trained on."""
     known: UserItems
     """All interactions that are known: users' histories, and what is not recommended again."""
     user_ids: Ids
@@ -164,7 +172,11 @@ class Recommender:
         """
         folder = _find(Path(path).expanduser())
         description = _read_description(folder)
-        state = read_checkpoint(folder)
+        try:
+            state = read_checkpoint(folder)
+        except CheckpointError as error:
+            reason = str(error).replace("use an older one", "export the recommender again")
+            raise CheckpointError(reason) from error
         try:
             parts = {name: _unpacked(part) for name, part in state["interactions"].items()}
             user_ids = pd.read_parquet(folder / "users.parquet")["user"].to_numpy()
@@ -186,7 +198,7 @@ class Recommender:
             model = make_recommender(h, data.to(place), place)
         model.load_state_dict(state["model"])
         model.eval()
-        return cls(model, known.to(place), user_ids, item_ids, description)
+        return cls(model, train.to(place), known.to(place), user_ids, item_ids, description)
 
     @torch.inference_mode()
     def recommend(
@@ -195,8 +207,9 @@ class Recommender:
         """Recommend items to users.
 
         Args:
-            user_ids: Ids as in the data. A user who is not known gets the most popular items, and
-                `source` says so.
+            user_ids: Ids as in the data (not 196 where the data has "196"). A user who is not known
+                gets the most popular items, and `source` says so; so does one whom the model was
+                not trained on, unless it computes users from their history.
             k: Length of each list, at least 1. A list is shorter where no more items are left.
             exclude_seen: Whether items that a user has are left out.
 
@@ -205,30 +218,50 @@ class Recommender:
             within one user only), `source` (`model`, or `popularity` for unknown users).
 
         Raises:
-            DataError: If `k` is out of range.
+            DataError: If `k` is out of range, or `user_ids` is a single text.
         """
-        if not 1 <= k <= len(self.item_ids):
-            raise DataError(f"k={k} must be in [1, {len(self.item_ids)}], the number of items")
+        if isinstance(user_ids, str):
+            raise DataError(f"user_ids={user_ids!r} must be a list of ids, not one text")
+        if not isinstance(k, int) or not 1 <= k <= len(self.item_ids):
+            raise DataError(
+                f"k={k!r} must be a whole number in [1, {len(self.item_ids)}], the number of items"
+            )
         asked = list(user_ids)
         places = pd.Index(self.user_ids, dtype=object).get_indexer(pd.Index(asked, dtype=object))
-        device = self.known.items.device
-        block = max(1, _BLOCK // len(self.item_ids))
-        known = torch.from_numpy(places[places >= 0]).to(device)
-        lists = [self._top(users, k, exclude_seen) for users in torch.split(known, block)]
-        values = torch.cat([top for top, _ in lists]) if lists else torch.empty(0, k)
-        items = torch.cat([found for _, found in lists]) if lists else torch.empty(0, k).long()
-        popular, popular_items = self.known.popularity.float().topk(k)
-        rows = iter(zip(values.cpu(), items.cpu(), strict=True))
-        frames = [
-            self._frame(user, *next(rows), "model")
-            if place >= 0
-            else self._frame(user, popular.cpu(), popular_items.cpu(), "popularity")
-            for user, place in zip(asked, places, strict=True)
-        ]
-        return (
-            pd.concat(frames, ignore_index=True)
-            if frames
-            else self._frame(0, torch.empty(0), torch.empty(0).long(), "model")
+        answered = (places >= 0) & self._is_answered[places]
+        popular = self.known.popularity.float()
+        values = np.empty((len(asked), k), np.float32)
+        items = np.empty((len(asked), k), np.int64)
+
+        def fill(rows: NDArray[np.int64], scores: Scores) -> None:
+            """Recommend to users who have interactions."""
+            block = max(1, _BLOCK // len(self.item_ids))
+            for start in range(0, len(rows), block):
+                some = rows[start : start + block]
+                users = torch.from_numpy(places[some]).to(popular.device)
+                found = scores(users, self.known).float().clone()
+                if exclude_seen:
+                    found[self.known.of(users)] = -torch.inf
+                best, which = found.topk(k)
+                values[some], items[some] = best.cpu().numpy(), which.cpu().numpy()
+
+        fill(np.flatnonzero(answered), self.model.scores)
+        fill(
+            np.flatnonzero(~answered & (places >= 0)),
+            lambda users, _: popular.expand(len(users), -1),
+        )
+        best, which = popular.topk(k)
+        values[places < 0], items[places < 0] = best.cpu().numpy(), which.cpu().numpy()
+        left = values > -np.inf
+        row, rank = left.nonzero()
+        return pd.DataFrame(
+            {
+                "user": pd.Series(asked).repeat(k).to_numpy()[left.ravel()],
+                "rank": rank + 1,
+                "item": self.item_ids[items[left]],
+                "score": values[left],
+                "source": np.where(answered, "model", "popularity")[row],
+            }
         )
 
     def read_ids(self, text: str) -> list[Any]:
@@ -239,27 +272,13 @@ class Recommender:
         names = [part.strip() for part in text.split(",") if part.strip()]
         if self.user_ids.dtype.kind not in "iu":
             return list(names)
-        return [int(name) if name.lstrip("-").isdigit() else name for name in names]
+        return [int(name) if _WHOLE.fullmatch(name) else name for name in names]
 
-    def _top(self, users: Tensor, k: int, exclude_seen: bool) -> tuple[Tensor, Tensor]:
-        scores = self.model.scores(users, self.known).float()
-        if exclude_seen:
-            scores = scores.clone()
-            scores[self.known.of(users)] = -torch.inf
-        return scores.topk(k)
-
-    def _frame(self, user: Any, values: Tensor, items: Tensor, source: str) -> pd.DataFrame:
-        left = values > -torch.inf
-        chosen = items[left].numpy()
-        return pd.DataFrame(
-            {
-                "user": [user] * len(chosen),
-                "rank": np.arange(1, len(chosen) + 1),
-                "item": self.item_ids[chosen],
-                "score": values[left].numpy(),
-                "source": source,
-            }
-        )
+    @cached_property
+    def _is_answered(self) -> NDArray[np.bool_]:
+        """(n_users,): whom the model can say something about."""
+        seen = self.known if self.model.uses_history else self.train
+        return (seen.counts > 0).cpu().numpy()
 
 
 def _find(path: Path) -> Path:
@@ -285,11 +304,3 @@ def _read_description(folder: Path) -> dict[str, Any]:
 
 def _unpacked(part: Mapping[str, Any] | None) -> UserItems | None:
     return None if part is None else UserItems(part["starts"], part["items"], part["n_items"])
-
-
-def known_interactions(parts: Sequence[UserItems]) -> UserItems:
-    """Join the parts of a split, the oldest first, into all that is known."""
-    known = parts[0]
-    for part in parts[1:]:
-        known = known.followed_by(part)
-    return known

@@ -13,8 +13,8 @@ import torch
 
 from raytune_ahu.errors import CheckpointError, DataError
 from trainables import Recommender, RecommenderTrainable
-from trainables.data.interactions import load_ids, load_recommender_data, load_test_items
-from trainables.serving import export, known_interactions
+from trainables.data.interactions import load_ids, load_known_items, load_recommender_data
+from trainables.serving import export
 
 
 def exported(folder, dataset, configuration, **settings):
@@ -32,7 +32,7 @@ def exported(folder, dataset, configuration, **settings):
         trainable.model,
         configuration=configuration,
         data=data,
-        known=known_interactions([data.train, data.validation, load_test_items(**loading)]),
+        known=load_known_items(**loading),
         user_ids=users,
         item_ids=items,
         about={"run": "test"},
@@ -104,16 +104,37 @@ def test_unknown_users_get_the_popular_items_and_are_told_so(recommender):
     assert scores == sorted(counts.float().tolist(), reverse=True)[:3]
 
 
+@pytest.mark.parametrize(("model", "source"), [("mf", "popularity"), ("sasrec", "model")])
+def test_users_who_were_not_trained_on_are_told_from_those_who_were(tmp_path, model, source):
+    """With one date for all, some users come after it: a model without a history knows nothing."""
+    rows = ["user,item,time"]
+    rows += [f"old{user},{(user + at) % 40},{at}" for user in range(30) for at in range(12)]
+    rows += [f"old{user},{(user + at) % 40},200" for user in range(30) for at in (12, 13, 14)]
+    rows += [f"old{user},{(user + at) % 40},{285 + at}" for user in range(30) for at in (15, 20)]
+    rows += [f"new{user},{item},{300 + item}" for user in range(4) for item in range(12)]
+    (tmp_path / "rows.csv").write_text("\n".join(rows))
+    exported(tmp_path / "out", f"file:{tmp_path / 'rows.csv'}", MODELS[model], split="global-time")
+    recommender = Recommender.load(tmp_path / "out")
+    lists = recommender.recommend(["old3", "new1"], 5)
+    assert lists.groupby("user")["source"].first().to_dict() == {"old3": "model", "new1": source}
+    assert not set(lists.query("user == 'new1'")["item"]) & set(range(12))
+
+
 def test_no_users_give_an_empty_frame_of_the_same_columns(recommender):
     lists = recommender.recommend([], 3)
     assert list(lists.columns) == ["user", "rank", "item", "score", "source"]
     assert len(lists) == 0
 
 
-@pytest.mark.parametrize("k", [0, 61])
+@pytest.mark.parametrize("k", [0, 61, 2.5, "3"])
 def test_a_k_that_cannot_be_is_refused(recommender, k):
-    with pytest.raises(DataError, match=rf"k={k} must be in \[1, 60\]"):
+    with pytest.raises(DataError, match=rf"k={k!r} must be a whole number in \[1, 60\]"):
         recommender.recommend(["u03"], k)
+
+
+def test_one_text_is_not_taken_for_several_users(recommender):
+    with pytest.raises(DataError, match="must be a list of ids"):
+        recommender.recommend("u03")
 
 
 def test_dot_products_of_the_exported_embeddings_are_the_scores(recommender, tmp_path):
@@ -129,7 +150,7 @@ def test_ids_keep_the_type_that_the_data_has(tmp_path, purchases):
     frame.to_parquet(tmp_path / "numbers.parquet")
     exported(tmp_path / "out", f"file:{tmp_path / 'numbers.parquet'}", MODELS["mf"])
     recommender = Recommender.load(tmp_path / "out")
-    assert recommender.read_ids("100, 101,nobody") == [100, 101, "nobody"]
+    assert recommender.read_ids("100, 101,nobody,²") == [100, 101, "nobody", "²"]
     lists = recommender.recommend([100], 2)
     assert lists["source"].tolist() == ["model", "model"]
     assert lists["user"].tolist() == [100, 100]

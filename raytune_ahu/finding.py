@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raytune_ahu.errors import AhuError, RecordError, RunNotFoundError
+from raytune_ahu.errors import AhuError, RecordError, RunNotFoundError, SpecError
 from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.mirror import download_record
 from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_json
@@ -52,6 +52,7 @@ def read_spec(folder: Path) -> ExperimentSpec:
     Raises:
         RunNotFoundError: If it is missing.
         RecordError: If it is damaged.
+        SpecError: If the folder has a name that no run may have.
     """
     path = folder / SPEC_FILE
     recorded = read_json(path)
@@ -59,9 +60,12 @@ def read_spec(folder: Path) -> ExperimentSpec:
         spec = ExperimentSpec.from_dict(recorded["spec"])
     except (AhuError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is damaged ({error}); restore it from a copy") from error
-    if is_uri(spec.storage_path):
-        return spec.replace(name=folder.name, record_path=str(folder.parent))
-    return spec.replace(name=folder.name, storage_path=str(folder.parent))
+    try:
+        if is_uri(spec.storage_path):
+            return spec.replace(name=folder.name, record_path=str(folder.parent))
+        return spec.replace(name=folder.name, storage_path=str(folder.parent))
+    except SpecError as error:
+        raise SpecError(f"the folder {folder} was given another name: {error}") from error
 
 
 def _runs(records: Path) -> list[Path]:

@@ -12,6 +12,7 @@ import io
 import os
 import shlex
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,6 @@ from options import (
     FAULT_OPTIONS,
     FIELDS,
     FREE_ON_RESUME,
-    SMOKE_TRIALS,
     add_image_options,
     make_parser,
     read_accelerator,
@@ -35,7 +35,16 @@ from options import (
 from rich.console import Console
 
 from raytune_ahu import ExperimentSpec, SearchSpace
-from raytune_ahu.adapters import RunResult, Slots, connect, has_gpus, print_summary, run
+from raytune_ahu.adapters import (
+    RunResult,
+    Slots,
+    connect,
+    disconnect,
+    has_gpus,
+    is_connected,
+    print_summary,
+    run,
+)
 from raytune_ahu.adapters.summary import plural
 from raytune_ahu.errors import AhuError, SpaceError, SpecError
 from raytune_ahu.finding import find_run
@@ -84,6 +93,7 @@ def main(script: Script, argv: Sequence[str] | None = None) -> int:
         script: The script.
         argv: Command-line arguments; None: those of the process.
     """
+    was_connected = is_connected()
     parser = make_parser(script.trainable, script.doc, script.add_options)
     args = parser.parse_args(argv)
     console = make_console()
@@ -94,7 +104,7 @@ def main(script: Script, argv: Sequence[str] | None = None) -> int:
             result = _start(args, script, console)
         print_summary(result, console)
         if result.state.incumbent is not None and result.ended != "interrupted":
-            script.finish(result, console)
+            _finish(script, result, console, leave_ray=not was_connected)
         _print_next(result, console)
     except AhuError as error:
         _complain(f"error: {' '.join(str(error).split())}")
@@ -105,6 +115,17 @@ def main(script: Script, argv: Sequence[str] | None = None) -> int:
     if result.ended == "interrupted":
         return 130
     return 0 if result.state.incumbent is not None else 1
+
+
+def _finish(script: Script, result: RunResult, console: Console, *, leave_ray: bool) -> None:
+    """Do what comes after the search; without Ray, whose own handling of signals goes with it."""
+    if leave_ray:
+        disconnect()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        script.finish(result, console)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _complain(line: str) -> None:
@@ -123,7 +144,7 @@ def _start(args: argparse.Namespace, script: Script, console: Console) -> RunRes
         "max_epochs": trainable.default_max_epochs,
     }
     if args.smoke_test:
-        values.update(num_samples=SMOKE_TRIALS, max_epochs=trainable.smoke_epochs)
+        values.update(num_samples=trainable.smoke_trials, max_epochs=trainable.smoke_epochs)
     if args.time_budget is not None:
         values["num_samples"] = None
     values.update({name: value for name, value in vars(args).items() if value is not None})
@@ -180,7 +201,7 @@ def _start(args: argparse.Namespace, script: Script, console: Console) -> RunRes
     except SpaceError as error:
         raise SpaceError(f"{path}: {error}") from error
     scheduler_for(spec)
-    trainable.prepare(spec.settings)
+    spec = spec.replace(settings=trainable.prepare(spec.settings))
     connect(args.address, verbose=args.verbose)
     if args.gpus_per_trial is None and has_gpus():
         spec = spec.replace(gpus_per_trial=1.0)
@@ -286,7 +307,7 @@ def _resume(args: argparse.Namespace, script: Script, console: Console) -> RunRe
         changes["accelerator_type"] = read_accelerator(args.accelerator_type)
     spec = spec.replace(**{FIELDS.get(name, name): value for name, value in changes.items()})
     check_old_run(spec)
-    trainable.prepare(spec.settings)
+    spec = spec.replace(settings=trainable.prepare(spec.settings))
     connect(args.address, verbose=args.verbose)
     Slots(spec.resources, spec.max_concurrent).check()
     _announce(spec, console)

@@ -27,8 +27,6 @@ DEFAULTS: dict[str, Any] = {
     "storage_path": "runs",
     "seed": 0,
 }
-SMOKE_TRIALS = 6
-"""Trials of --smoke-test."""
 FAULT_OPTIONS = (
     "max_failures",
     "retry_oom",
@@ -154,8 +152,8 @@ def make_parser(
         "--smoke-test",
         action="store_const",
         const=True,
-        help=f"{SMOKE_TRIALS} trials of at most {trainable.smoke_epochs} epochs on {own_data}: "
-        "under a minute",
+        help=f"{trainable.smoke_trials} trials of at most {trainable.smoke_epochs} epochs on "
+        f"{own_data}: about a minute",
     )
 
     where = parser.add_argument_group("where to run")

@@ -118,7 +118,7 @@ class ImageTrainable(ReadyTrainable, TorchTrainable):
         return ImageSettings(**resolved)
 
     @classmethod
-    def prepare(cls, settings: Mapping[str, Any], say: Say | None = None) -> None:
+    def prepare(cls, settings: Mapping[str, Any], say: Say | None = None) -> dict[str, Any]:
         """Check the settings and the data set, download and decode it; for the driver."""
         resolved = cls.resolve_settings(settings)
         registry.prepare(
@@ -129,6 +129,7 @@ class ImageTrainable(ReadyTrainable, TorchTrainable):
             say=say,
         )
         cls._load_splits(resolved)
+        return dict(settings)
 
     @classmethod
     def _load_splits(cls, settings: ImageSettings) -> ImageSplits:

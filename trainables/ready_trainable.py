@@ -25,6 +25,8 @@ class ReadyTrainable(EpochTrainable):
     """The dataclass that lists its hyperparameters, their ranges and defaults."""
     default_grace_period: ClassVar[int] = 1
     """Epochs before which a trial says too little to be judged."""
+    smoke_trials: ClassVar[int] = 6
+    """Trials in a script's --smoke-test."""
     smoke_epochs: ClassVar[int] = 3
     """Epochs of a full training in a script's --smoke-test."""
     keeps_best_weights: ClassVar[bool] = False
@@ -53,13 +55,16 @@ class ReadyTrainable(EpochTrainable):
 
     @classmethod
     @abstractmethod
-    def prepare(cls, settings: Mapping[str, Any], say: Say | None = None) -> None:
+    def prepare(cls, settings: Mapping[str, Any], say: Say | None = None) -> dict[str, Any]:
         """Check the settings and the data set, download and decode it; for the driver.
+
+        Returns:
+            The settings, with what is to be remembered of the data.
 
         Raises:
             SpecError: If a setting is wrong.
-            DataError: If the data set is unknown, absent and not downloadable, damaged, or too
-                small for what the settings ask of it.
+            DataError: If the data set is unknown, absent and not downloadable, damaged, too small
+                for what the settings ask of it, or not the one that a run began with.
             StorageError: If no folder for the decoded data can be written.
         """
 

@@ -16,11 +16,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from raytune_ahu.errors import CheckpointError, SpecError
+from raytune_ahu.errors import CheckpointError, DataError, SpecError
 from raytune_ahu.seeding import generator
 from raytune_ahu.types import Configuration
 from trainables.data.interactions import (
     INTERACTION_DATASETS,
+    data_digest,
     load_before_test,
     load_recommender_data,
     load_test_items,
@@ -53,6 +54,7 @@ class RecommenderTrainable(ReadyTrainable):
     hyperparameters: ClassVar[type[Any]] = RecommenderHyperparameters
     default_max_epochs: ClassVar[int] = 81
     default_grace_period: ClassVar[int] = 9
+    smoke_trials: ClassVar[int] = 8  # one of each model
     smoke_epochs: ClassVar[int] = 5
     keeps_best_weights: ClassVar[bool] = True
 
@@ -100,12 +102,25 @@ class RecommenderTrainable(ReadyTrainable):
         return cls.resolve_settings(settings).metric
 
     @classmethod
-    def prepare(cls, settings: Mapping[str, Any], say: Say | None = None) -> None:
+    def prepare(cls, settings: Mapping[str, Any], say: Say | None = None) -> dict[str, Any]:
         """Check the settings and the data set, download and split it; for the driver."""
         given = cls.resolve_settings(settings)
         say = say or to_stderr
-        for note in prepare_interactions(**given.loading, **given.splitting, say=say):
+        loading = {**given.loading, **given.splitting}
+        for note in prepare_interactions(**loading, say=say):
             say(note)
+        digest = data_digest(**loading)
+        if given.data_digest not in (None, digest):
+            raise DataError(
+                f"the interactions of {given.dataset} are not those that the run began with "
+                f"(digest {digest}, not {given.data_digest}); restore the file, or start a new run"
+            )
+        n_items = load_recommender_data(**loading).n_items
+        if max(given.cutoffs) > n_items:
+            raise SpecError(
+                f"k={given.k!r} must hold numbers in [1, {n_items}], the number of items"
+            )
+        return {**settings, "data_digest": digest}
 
     def build(self, configuration: Configuration, settings: dict[str, Any]) -> Optimised:
         """Make the model that the configuration names, and its optimizer."""

@@ -24,6 +24,8 @@ class RecommenderSettings:
     """`synthetic`, `ml-100k`, `ml-1m`, or `file:PATH` (CSV, TSV or Parquet)."""
     data_dir: str | None = text(None, optional=True)
     """Folder of the data set's files and of their decoded form; absolute on every machine."""
+    data_digest: str | None = text(None, optional=True)
+    """Set when a run begins: what the interactions were, so that a resume notices a change."""
     columns: str | None = text(None, optional=True)
     """Columns of a file, as `user=...,item=...,rating=...,time=...`; null: these names."""
     min_rating: float | None = number(None, -1e9, 1e9, optional=True)

@@ -3,7 +3,7 @@
 Start with `run`: it takes an `ExperimentSpec` and is the only caller of `tune.run`.
 """
 
-from raytune_ahu.adapters.cluster import connect, has_gpus
+from raytune_ahu.adapters.cluster import connect, disconnect, has_gpus, is_connected
 from raytune_ahu.adapters.runner import RunResult, run
 from raytune_ahu.adapters.search import RaySearch
 from raytune_ahu.adapters.slots import Slots
@@ -15,8 +15,10 @@ __all__ = [
     "RunResult",
     "Slots",
     "connect",
+    "disconnect",
     "from_tune",
     "has_gpus",
+    "is_connected",
     "print_summary",
     "run",
     "to_search_space",

@@ -25,6 +25,16 @@ _PROBE_TIMEOUT_S = 30.0
 _AUTHENTICATION_FAILED = 3
 
 
+def is_connected() -> bool:
+    """Whether this process is connected to a Ray."""
+    return bool(ray.is_initialized())
+
+
+def disconnect() -> None:
+    """Leave the Ray cluster; a local Ray that `connect` started ends."""
+    ray.shutdown()
+
+
 def connect(address: str | None, *, verbose: bool = False) -> None:
     """Join the Ray cluster at `address`; without one, start a local Ray on this machine.
 

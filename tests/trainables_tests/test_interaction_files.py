@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 from datetime import datetime
+from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
@@ -14,6 +16,7 @@ from raytune_ahu.errors import DataError
 from trainables.data import interaction_files
 from trainables.data.interaction_columns import Columns, parse_columns
 from trainables.data.interaction_files import read_interactions
+from trainables.data.interaction_filters import filter_interactions
 
 CSV = "user,item,rating,time\n7,b,3.5,100\n10,a,1,99\n7,a,5,101\n"
 
@@ -95,6 +98,102 @@ def test_ids_with_leading_zeros_stay_text(tmp_path):
     assert data.item_ids.tolist() == [1]
 
 
+def both(tmp_path, columns):
+    """One table, as it is read from a CSV and from a Parquet file that pandas wrote."""
+    table = pd.DataFrame(columns)
+    table.to_csv(tmp_path / "log.csv", index=False)
+    table.to_parquet(tmp_path / "log.parquet", index=False)
+    return [read_interactions(tmp_path / f"log.{kind}") for kind in ("csv", "parquet")]
+
+
+def test_numbers_that_do_not_fit_into_64_bits_are_text_ids(tmp_path):
+    hashes = np.array([2**64 - 1, 5, 2**63], np.uint64)
+    for data in both(tmp_path, {"user": hashes, "item": [1e300, 1.0, 2.0]}):
+        texts = ["18446744073709551615", "5", "9223372036854775808"]
+        assert data.user_ids[data.users].tolist() == texts
+        assert data.item_ids[data.items].tolist() == ["1e+300", "1.0", "2.0"]
+        assert data.user_ids.tolist() == sorted(texts)
+
+
+def test_numbers_that_just_fit_into_64_bits_are_integers(tmp_path):
+    ids = [2**63 - 1, -(2**63), 0]
+    for data in both(tmp_path, {"user": ids, "item": np.array([3, 1, 2], np.uint64)}):
+        assert contents(data) == list(zip(ids, [3, 1, 2], strict=True))
+        assert (data.user_ids.dtype, data.item_ids.dtype) == (np.int64, np.int64)
+
+
+def test_floats_that_are_all_whole_are_integer_ids_in_every_kind_of_file(tmp_path):
+    for data in both(tmp_path, {"user": [1001.0, -2.0], "item": [0.0, 10.0]}):
+        assert contents(data) == [(1001, 0), (-2, 10)]
+        assert (data.user_ids.dtype, data.item_ids.dtype) == (np.int64, np.int64)
+
+
+def test_numbers_written_in_two_ways_stay_the_text_that_they_are(tmp_path):
+    data = read(tmp_path / "log.csv", "user,item\n7,1.0\n7.0,1.5\n")
+    assert contents(data) == [("7", "1.0"), ("7.0", "1.5")]
+
+
+def test_decimals_are_ids_and_ratings(tmp_path):
+    path = tmp_path / "log.parquet"
+    ids, ratings = [Decimal(8), Decimal(7)], [Decimal("3.5"), Decimal("1.0")]
+    pa_parquet.write_table(pa.table({"user": ids, "item": ids, "rating": ratings}), path)
+    assert contents(read_interactions(path)) == [(8, 8, 3.5), (7, 7, 1.0)]
+
+
+@pytest.mark.parametrize("unused", ["", " ", "none"])
+def test_categories_that_no_row_has_count_for_nothing(tmp_path, unused):
+    users = pd.Categorical(["2", "1", "2"], categories=["1", unused, "2"])
+    path = tmp_path / "log.parquet"
+    pd.DataFrame({"user": users, "item": [1, 2, 3]}).to_parquet(path)
+    data = read_interactions(path)
+    assert data.user_ids.tolist() == [1, 2]
+    assert contents(data) == [(2, 1), (1, 2), (2, 3)]
+
+
+def test_a_blank_category_that_a_row_has_is_refused(tmp_path):
+    users = pd.Categorical(["a", " "])
+    path = tmp_path / "log.parquet"
+    pd.DataFrame({"user": users, "item": [1, 2]}).to_parquet(path)
+    with pytest.raises(DataError, match="row 2: column 'user' holds ' ', which is no id"):
+        read_interactions(path)
+
+
+def test_times_may_have_fractions(tmp_path):
+    times = [1700020936.5, 1700020936.25, 1700020936.0]
+    for data in both(tmp_path, {"user": [1, 1, 1], "item": [1, 2, 3], "time": times}):
+        assert data.times.tolist() == times
+    rows = filter_interactions(data, duplicates="last")
+    assert rows.items[np.argsort(rows.times)].tolist() == [2, 1, 0]
+
+
+def test_blocks_with_and_without_fractions_are_one_column(tmp_path, monkeypatch):
+    monkeypatch.setattr(interaction_files, "_BLOCK_BYTES", 1000)
+    times = [*range(300), 300.5, *range(301, 600)]
+    data = read(tmp_path / "log.csv", "user,item,time\n" + "".join(f"1,1,{t}\n" for t in times))
+    assert data.times.tolist() == times
+
+
+def test_missing_ratings_are_no_trouble_until_they_are_asked_for(tmp_path):
+    for data in both(tmp_path, {"user": [1, 1, 1], "item": [1, 2, 3], "rating": [5, None, None]}):
+        assert data.notes == (
+            "2 of 3 ratings are missing, the first in row 2; the ratings are not used, and "
+            "min_rating cannot be asked for",
+        )
+        assert len(filter_interactions(data)) == 3
+        with pytest.raises(DataError, match="min_rating=3 needs ratings"):
+            filter_interactions(data, min_rating=3)
+
+
+@pytest.mark.parametrize("kind", [pa.null(), pa.string(), pa.float32(), pa.int8()])
+def test_a_column_without_any_rating_is_as_none(tmp_path, kind):
+    path = tmp_path / "log.parquet"
+    ratings = pa.array([None, None], kind)
+    pa_parquet.write_table(pa.table({"user": [1, 2], "item": [1, 2], "rating": ratings}), path)
+    data = read_interactions(path)
+    assert data.ratings is None
+    assert data.notes[0].startswith("2 of 2 ratings are missing")
+
+
 def test_times_may_need_all_64_bits_or_be_whole_floats(tmp_path):
     data = read(tmp_path / "log.csv", "user,item,time\n1,1,1700000000000000001\n1,2,-3\n")
     assert data.times.tolist() == [1700000000000000001, -3]
@@ -148,6 +247,14 @@ def test_missing_columns_are_told_with_those_found():
         Columns.find(("user", "item"), "item=user", "f")
 
 
+@pytest.mark.parametrize("columns", [None, "user=user"])
+def test_two_columns_of_one_name_are_refused_where_they_are_needed(tmp_path, columns):
+    with pytest.raises(DataError, match="has 2 columns of the name 'user'; give each its own"):
+        read(tmp_path / "log.csv", "user,item,user\n1,2,3\n", columns)
+    data = read(tmp_path / "log.csv", "user,item,x,x\n1,2,3,4\n", columns)
+    assert contents(data) == [(1, 2)]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -176,13 +283,14 @@ def test_a_column_text_that_makes_no_sense_is_refused(text, message):
         ("user,item\n1,2\n,2\n", "line 3: column 'user' holds '', which is no id"),
         ("user,item\n1, \n", "line 2: column 'item' holds ' ', which is no id"),
         ("user,item,rating\n1,2,3\n1,4,good\n", "line 3: column 'rating' holds 'good'.*no number"),
-        ("user,item,rating\n1,2,\n", "line 2: column 'rating' holds ''"),
-        ("user,item,rating\n1,2,nan\n", "line 2: column 'rating' holds 'nan'"),
+        ("user,item,rating\n1,2,\n1,3,inf\n", "line 3: column 'rating' holds 'inf'"),
         (
             "user,item,time\n1,2,2020-01-31\n",
             "line 2: column 'time' holds '2020-01-31'.*to_datetime",
         ),
-        ("user,item,time\n1,2,5\n1,3,7.5\n", "line 3: column 'time' holds '7.5'.*no whole number"),
+        ("user,item,time\n1,2,5.5\n1,3,noon\n", "line 3: column 'time' holds 'noon'.*no time"),
+        ("user,item,time\n1,2,5\n1,3,\n", "line 3: column 'time' holds ''"),
+        ("user,item,time\n1,2,5\n1,3,9223372036854775808\n", "line 3: column 'time' holds '92233"),
         ("user,item,time\n1,2,1e300\n", "line 2: column 'time' holds '1e300'"),
         (
             'user,item\n1,"2\n3,4\n',
@@ -213,6 +321,12 @@ def test_text_that_is_not_utf_8_is_told_with_its_line(tmp_path):
         read(tmp_path / "log.csv", "user,item\na,b\nJosé,b\n", encoding="iso-8859-1")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_told_with_how_to_convert_it(tmp_path, encoding):
+    with pytest.raises(DataError, match=r"not UTF-8 but looks like UTF-16.*iconv -f UTF-16"):
+        read(tmp_path / "log.csv", CSV, encoding=encoding)
+
+
 def test_what_is_no_such_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         read_interactions(tmp_path / "absent.csv")
@@ -236,8 +350,20 @@ def test_what_is_no_such_file_is_refused(tmp_path):
         ({"user": ["", "a"]}, "row 1: column 'user' holds ''"),
         ({"user": [1.5, 2.0]}, "row 1: column 'user' holds 1.5"),
         ({"rating": ["high", "low"]}, "row 1: column 'rating' holds 'high', which is no number"),
-        ({"rating": [1.0, None]}, "row 2: column 'rating' holds None"),
-        ({"time": [3.0, 3.25]}, "row 2: column 'time' holds 3.25, which is no whole number"),
+        ({"rating": [1.0, np.inf]}, "row 2: column 'rating' holds inf"),
+        ({"rating": [True, False]}, "column 'rating' is of type bool; ratings must be numbers"),
+        ({"user": [[1], [2]]}, "column 'user' is of type list<.*; ids must be text or whole numb"),
+        ({"item": [b"a", b"b"]}, "column 'item' is of type binary; ids must be text"),
+        ({"user": [1.5, 2.0]}, "no whole number; ids must be whole numbers or text"),
+        ({"user": [1.0, np.nan]}, "row 2: column 'user' holds nan"),
+        ({"user": [Decimal("1.5"), Decimal(2)]}, "row 1: column 'user' holds Decimal"),
+        ({"time": [3.25, 1e300]}, r"row 2: column 'time' holds 1e\+300, which is no time"),
+        ({"time": [3.25, None]}, "row 2: column 'time' holds None"),
+        (
+            {"time": np.array([3, 2**63], np.uint64)},
+            "row 2: column 'time' holds 9223372036854775808",
+        ),
+        ({"time": [True, False]}, "column 'time' is of type bool; times must be numbers"),
         ({"time": ["2020-01-01", "2020-01-02"]}, "row 1: column 'time' holds '2020-01-01'"),
     ],
 )

@@ -103,14 +103,24 @@ def _choose(role: str, said: dict[str, str], found: Sequence[str], source: str) 
                 f"{source} has no column {name!r} ({role}); found: {', '.join(found)}; the first "
                 "line must hold the names"
             )
+        _check_single(name, found, source)
         return name or None
     usual = [name for name in found if _plain(name) in _USUAL[role]]
+    if usual:
+        _check_single(usual[0], found, source)
     if len(usual) > 1:
         raise DataError(
             f"{source} has several columns that could be the {role}: {', '.join(usual)}; "
             f"say which with columns='{role}=...'"
         )
     return usual[0] if usual else None
+
+
+def _check_single(name: str, found: Sequence[str], source: str) -> None:
+    if found.count(name) > 1:
+        raise DataError(
+            f"{source} has {found.count(name)} columns of the name {name!r}; give each its own name"
+        )
 
 
 def _plain(name: str) -> str:

@@ -24,12 +24,18 @@ FIX = {
     "item": _NO_ID,
     "rating": "number; drop such rows, or leave the ratings out with columns='rating='",
     "time": (
-        "whole number; convert it, for example dates to seconds: "
+        "time; times must be whole numbers of 64 bits, or numbers with a fraction within 2^53; "
+        "convert them, for example dates to seconds: "
         "(pandas.to_datetime(column) - pandas.Timestamp(0)) // pandas.Timedelta('1s')"
     ),
 }
 """What a value of each role must be, and what to do where it is not."""
 
+MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
+"""Ratings that are read as missing."""
+
+_INT64 = range(-(2**63), 2**63)
+_WHOLE = re.compile(r"\s*-?\d{1,19}\s*")
 _NUMBER = re.compile(r"\s*-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 
 
@@ -103,9 +109,10 @@ def _complaint(row: list[str], layout: Layout) -> str | None:
 def _valid(role: str, value: str) -> bool:
     if role in ("user", "item"):
         return bool(value.strip())
+    if role == "rating" and value in MISSING:
+        return True
     if not _NUMBER.fullmatch(value):
         return False
-    number = float(value)
     if role == "rating":
-        return math.isfinite(number)
-    return number.is_integer() and (value.strip().lstrip("-").isdigit() or abs(number) <= 2**53)
+        return math.isfinite(float(value))
+    return int(value) in _INT64 if _WHOLE.fullmatch(value) else abs(float(value)) <= 2**53

@@ -19,7 +19,7 @@ import pyarrow.parquet as pa_parquet
 from raytune_ahu.errors import DataError
 from trainables.data.interaction_blocks import BadValue, Rows
 from trainables.data.interaction_columns import Columns
-from trainables.data.interaction_errors import FIX, Layout, explain_text, open_text
+from trainables.data.interaction_errors import FIX, MISSING, Layout, explain_text, open_text
 from trainables.data.interaction_rows import Interactions
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".dat", ".inter", ".parquet", ".pq")
@@ -28,6 +28,15 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".dat", ".inter", ".parquet", ".pq"
 _SEPARATORS = (",", "\t", ";", "|")
 _BLOCK_BYTES = 4 << 20
 _BLOCK_ROWS = 1 << 17
+_TEXT_OR_NUMBER = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_null,
+)
 _CODED = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -53,6 +62,11 @@ def read_interactions(path: Path, columns: str | None = None) -> Interactions:
         raise DataError(f"{path} cannot be read ({error}); give another file") from error
     if not header.strip():
         raise DataError(f"{path} begins with an empty line; it must hold the names of the columns")
+    if "\0" in header:
+        raise DataError(
+            f"{path} is not UTF-8 but looks like UTF-16; convert it, for example with "
+            "iconv -f UTF-16 -t UTF-8 OLD > NEW, or save it as CSV UTF-8"
+        )
     separator = max(_SEPARATORS, key=header.count)
     names = tuple(name.strip() for name in next(csv.reader([header], delimiter=separator)))
     return read_text(path, Layout(names, separator, Columns.find(names, columns, str(path))))
@@ -89,7 +103,7 @@ def read_text(path: Path, layout: Layout) -> Interactions:
     Raises:
         DataError: If a value is not what it must be, or there is no row.
     """
-    # Whole numbers first, for they may need all 64 bits (nanoseconds); then `881250949.0` as well.
+    # Whole numbers first, for they may need all 64 bits (nanoseconds); then `881250949.5` as well.
     time_types = (pa.int64(), pa.float64()) if layout.columns.time else (None,)
     for time_type in time_types:
         try:
@@ -119,6 +133,7 @@ def _text_blocks(path: Path, layout: Layout, time_type: Any) -> Iterator[dict[st
         convert_options=pa_csv.ConvertOptions(
             include_columns=list(roles.values()),
             column_types={name: types[role] for role, name in roles.items()},
+            null_values=list(MISSING),
         ),
     )
     for batch in reader:
@@ -129,6 +144,7 @@ def _read_parquet(path: Path, columns: str | None) -> Interactions:
     try:
         file = pa_parquet.ParquetFile(path)
         roles = Columns.find(file.schema_arrow.names, columns, str(path)).roles
+        _check_types(path, file.schema_arrow, roles)
         rows = Rows()
         for batch in file.iter_batches(batch_size=_BLOCK_ROWS, columns=list(roles.values())):
             block = {role: batch.column(name) for role, name in roles.items()}
@@ -138,11 +154,32 @@ def _read_parquet(path: Path, columns: str | None) -> Interactions:
             rows.add(block)
     except BadValue as error:
         name = roles[error.role]
+        fix = FIX[error.role]
+        if error.role in ("user", "item") and isinstance(error.value, float):
+            fix = "whole number; ids must be whole numbers or text: convert the column to either"
         raise DataError(
-            f"{path}, row {error.row + 1}: column {name!r} holds {error.value!r}, which is no "
-            f"{FIX[error.role]}"
+            f"{path}, row {error.row + 1}: column {name!r} holds {error.value!r}, which is no {fix}"
         ) from None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} cannot be read as Parquet ({reason}); write it anew") from error
     return rows.finish(path)
+
+
+def _check_types(path: Path, schema: pa.Schema, roles: dict[str, str]) -> None:
+    """Refuse types of which no value can be right; values of the others are checked one by one."""
+    for role, name in roles.items():
+        kind = schema.field(name).type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if any(is_fine(kind) for is_fine in _TEXT_OR_NUMBER):
+            continue
+        if role in ("user", "item"):
+            must = "ids must be text or whole numbers"
+        elif role == "rating":
+            must = "ratings must be numbers; leave them out with columns='rating='"
+        elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            continue
+        else:
+            must = "times must be numbers or time stamps"
+        raise DataError(f"{path}: column {name!r} is of type {kind}; {must}, or convert the column")

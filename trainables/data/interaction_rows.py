@@ -32,9 +32,10 @@ class Interactions:
     item_ids: Ids
     """(n_items,): the id of each item in the file, ascending."""
     ratings: NDArray[np.float32] | None = None
-    """(n,): how much the user liked it; None where the data has no ratings."""
-    times: NDArray[np.int64] | None = None
-    """(n,), in any unit; only their order is used. None where the data has no times."""
+    """(n,): how much the user liked it; None where the data has no ratings, or not all."""
+    times: NDArray[np.int64] | NDArray[np.float64] | None = None
+    """(n,), in any unit; only their order is used. Floats where some have fractions: of seconds
+    since 1970 they tell apart what is 1e-6 s apart. None where the data has no times."""
     user_features: UserItems | None = None
     """Feature indices of each user; None where the data has none."""
     item_features: UserItems | None = None

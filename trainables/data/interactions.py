@@ -137,6 +137,11 @@ def load_test_items(
     return _load(_Request(dataset, data_dir, **options)).test
 
 
+def data_digest(dataset: str, data_dir: str | None = None, **options: Unpack[Options]) -> str:
+    """Return 16 hex digits by which a change of the data is noticed, however it came about."""
+    return _load(_Request(dataset, data_dir, **options)).digest()
+
+
 def load_before_test(
     dataset: str, data_dir: str | None = None, **options: Unpack[Options]
 ) -> UserItems:

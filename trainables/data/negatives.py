@@ -8,6 +8,9 @@ does not have. So nothing depends on luck, and one user with almost everything c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -22,6 +25,9 @@ _EXPONENT = 0.75
 class NegativeSampler:
     """Draws items that users do not have; everything is on the CPU.
 
+    What pairs are looked up in is made at the first look: a model that is only served, or whose
+    loss takes all items, never pays for it.
+
     Args:
         positives: What the users have (training items). An item may occur twice.
         kind: `uniform` over the items that the user does not have, or `popularity`: in proportion
@@ -35,23 +41,9 @@ class NegativeSampler:
     def __init__(self, positives: UserItems, kind: str = "uniform") -> None:
         if kind not in ("uniform", "popularity"):
             raise ValueError(f"kind={kind!r} must be one of uniform, popularity")
-        positives = positives.to("cpu")
         self.kind = kind
         self.n_items = positives.n_items
-        keys = torch.unique(positives.users * self.n_items + positives.items)  # ascending
-        rows = keys // self.n_items
-        self._counts = torch.bincount(rows, minlength=positives.n_users)
-        self._keys = keys
-        # Below the item s that is number j of a user's items, in order of their indices, there are
-        # s - j that he does not have; so item number r of those is r + #{j: s_j - j <= r}.
-        starts = torch.cumsum(self._counts, 0) - self._counts
-        numbers = torch.arange(len(keys)) - starts[rows]
-        self._starts = starts
-        self._absent_below = keys - numbers
-        self._matrix: Tensor | None = None
-        if positives.n_users * self.n_items <= _MATRIX_LIMIT:
-            self._matrix = torch.zeros(positives.n_users * self.n_items, dtype=torch.bool)
-            self._matrix[keys] = True
+        self._positives = positives = positives.to("cpu")
         weights = positives.popularity.clamp(min=1).double() ** _EXPONENT
         if kind == "uniform":
             weights = torch.ones_like(weights)
@@ -60,13 +52,13 @@ class NegativeSampler:
 
     def contains(self, users: Tensor, items: Tensor) -> Tensor:
         """Tell which pairs are positives: users and items of one shape to bool of that shape."""
-        keys = users * self.n_items + items
-        if self._matrix is not None:
-            return self._matrix[keys]
-        if not len(self._keys):
+        keys, owned = users * self.n_items + items, self._owned
+        if owned.matrix is not None:
+            return owned.matrix[keys]
+        if not len(owned.keys):
             return torch.zeros_like(keys, dtype=torch.bool)
-        places = torch.searchsorted(self._keys, keys).clamp(max=len(self._keys) - 1)
-        return torch.eq(self._keys[places], keys)
+        places = torch.searchsorted(owned.keys, keys).clamp(max=len(owned.keys) - 1)
+        return torch.eq(owned.keys[places], keys)
 
     def draw(self, users: Tensor, k: int, generator: torch.Generator) -> Tensor:
         """Draw with replacement.
@@ -91,6 +83,22 @@ class NegativeSampler:
             self._draw_exactly(items, wanted, open_, generator)
         return items.view(len(users), k)
 
+    @cached_property
+    def _owned(self) -> _Owned:
+        positives = self._positives
+        keys = torch.unique(positives.users * self.n_items + positives.items)  # ascending
+        rows = keys // self.n_items
+        counts = torch.bincount(rows, minlength=positives.n_users)
+        starts = torch.cumsum(counts, 0) - counts
+        # Below the item s that is number j of a user's items, in order of their indices, there are
+        # s - j that he does not have; so item number r of those is r + #{j: s_j - j <= r}.
+        numbers = torch.arange(len(keys)) - starts[rows]
+        matrix = None
+        if positives.n_users * self.n_items <= _MATRIX_LIMIT:
+            matrix = torch.zeros(positives.n_users * self.n_items, dtype=torch.bool)
+            matrix[keys] = True
+        return _Owned(keys, counts, starts, keys - numbers, matrix)
+
     def _propose(self, n: int, generator: torch.Generator) -> Tensor:
         if self.kind == "uniform":
             return torch.randint(self.n_items, (n,), generator=generator)
@@ -100,23 +108,42 @@ class NegativeSampler:
         self, items: Tensor, wanted: Tensor, open_: Tensor, generator: torch.Generator
     ) -> None:
         uniform = torch.rand(len(open_), generator=generator, dtype=torch.float64)
+        owned = self._owned
         if self.kind == "uniform":
             users = wanted[open_]
-            absent = self.n_items - self._counts[users]
+            absent = self.n_items - owned.counts[users]
             ranks = torch.minimum((uniform * absent).long(), absent - 1)
-            below = torch.searchsorted(self._absent_below, users * self.n_items + ranks, right=True)
+            keys = users * self.n_items + ranks
+            below = torch.searchsorted(owned.absent_below, keys, right=True)
             items[open_] = torch.where(
-                absent > 0, ranks + below - self._starts[users], items[open_]
+                absent > 0, ranks + below - owned.starts[users], items[open_]
             )
             return
         for user in torch.unique(wanted[open_]).tolist():  # rare: users with the popular items
             rows = wanted[open_] == user
             weights = self.probabilities.clone()
-            end = self._starts[user] + self._counts[user]
-            weights[self._keys[self._starts[user] : end] - user * self.n_items] = 0.0
+            start = owned.starts[user]
+            mine = owned.keys[start : start + owned.counts[user]]
+            weights[mine - user * self.n_items] = 0.0
             if weights.sum() > 0:
                 cumulative = torch.cumsum(weights / weights.sum(), 0)
                 items[open_[rows]] = _invert(cumulative, uniform[rows])
+
+
+@dataclass(frozen=True)
+class _Owned:
+    """What users have, for looking up; the key of a pair is user * n_items + item."""
+
+    keys: Tensor
+    """(p,), ascending: the pairs, each once."""
+    counts: Tensor
+    """(n_users,): pairs of each user."""
+    starts: Tensor
+    """(n_users,): where each user's begin in `keys`."""
+    absent_below: Tensor
+    """(p,), ascending in each user: user * n_items + the lower items that he does not have."""
+    matrix: Tensor | None
+    """(n_users * n_items,), bool: whether a key is a pair; none where it were too large."""
 
 
 def _invert(cumulative: Tensor, uniform: Tensor) -> Tensor:

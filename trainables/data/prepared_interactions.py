@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,15 @@ class Prepared:
             item_feature_names=interactions.item_feature_names,
             notes=(*interactions.notes, *splits.notes),
         )
+
+    def digest(self) -> str:
+        """Return 16 hex digits that change with any interaction, id or part of the split."""
+        entry = self.to_entry()
+        digest = hashlib.blake2b(digest_size=8)
+        for name in sorted(entry.arrays):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(entry.arrays[name]).tobytes())
+        return digest.hexdigest()
 
     def to_entry(self) -> Entry:
         """Write it down as a cache entry."""

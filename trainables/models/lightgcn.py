@@ -19,6 +19,7 @@ class LightGCN(DotModel):
     E: the embeddings of users and items, one below the other; A = D^-1/2 G D^-1/2, G the graph of
     the training pairs, D its degrees. The whole graph is used in every step. The items that nobody
     has keep E / (hops + 1). As in the paper l2 shrinks E, not the vectors.
+    The averages are in float32 in every precision.
     """
 
     def __init__(
@@ -69,8 +70,14 @@ class _SymmetricProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, x: Tensor) -> Tensor:
         ctx.matrix = matrix
-        return matrix @ x
+        return _product(matrix, x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        return None, ctx.matrix @ gradients[0]
+        return None, _product(ctx.matrix, gradients[0])
+
+
+def _product(matrix: Tensor, x: Tensor) -> Tensor:
+    """A @ x in float32: on the CPU there is no sparse product of bfloat16."""
+    with torch.autocast(x.device.type, enabled=False):
+        return matrix @ x

@@ -96,9 +96,9 @@ class DotModel(PairModel):
     Besides batches of pairs with drawn negatives there are:
 
     - `full-softmax`: users (m,), rows (p,) and items (p,). All pairs of a user are in one batch, so
-      that his scores of all items and their normaliser are computed once for all of them. The sum
-      over an epoch is the loss of all pairs; only the order differs from one that is shuffled
-      pair by pair.
+      that his scores of all items and their normaliser are computed once for all of them. The
+      loss of a batch is the mean over its own pairs, whose number differs a little between batches;
+      so in batches of few pairs a pair weighs a little more than in those of many.
     - `full-square`: the same batches. The squared error of all ones and zeros, which implicit ALS
       solves in closed form (see `trainables.ials`): with W = `unobserved_weight`, per pair,
       sum over pairs of (s - 1)^2 + W * sum over all of s^2, and l2 times the squared norms of users

@@ -20,6 +20,9 @@ from trainables.models.recommender_losses import LOSS_FUNCTIONS
 from trainables.models.recommender_model import Batch, RecommenderModel
 from trainables.recommender_hyperparameters import RecommenderHyperparameters
 
+_VALUES_AT_ONCE = 1 << 22
+"""Numbers (16 MB) in the largest tensor when users are scored; a few such are held at a time."""
+
 
 class SASRec(RecommenderModel):
     """Causal transformer blocks whose output is compared with the item embeddings.
@@ -99,6 +102,13 @@ class SASRec(RecommenderModel):
 
     def scores(self, users: Tensor, history: UserItems) -> Tensor:
         """Score from the newest items in `history`."""
+        most = int(history.counts[users].max()) if len(users) else 0
+        length = min(self.h.max_length, most + 1)
+        wide = max(3 * self.h.dim, self.h.width, self.h.heads * length)
+        blocks = torch.split(users, max(1, _VALUES_AT_ONCE // (length * wide)))
+        return torch.cat([self._scores(block, history) for block in blocks])
+
+    def _scores(self, users: Tensor, history: UserItems) -> Tensor:
         counts = history.counts[users]
         firsts = (counts + 1 - self.h.max_length).clamp(min=0)
         lengths = counts + 1 - firsts

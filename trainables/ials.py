@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -26,6 +27,17 @@ from trainables.data.user_items import UserItems
 
 _BLOCK = 2**18
 """Numbers in the largest tensor of a half step (1 MB: it stays in the cache)."""
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: more only wait for each other in many small systems."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class IALS:
@@ -102,12 +114,20 @@ class IALS:
         total = (fit - 1).square().sum() + self.alpha0 * everywhere + self.reg * penalty
         return float(total)
 
+    @_one_thread()
     def _solve(self, pairs: UserItems, others: Tensor) -> Tensor:
-        """Solve one side for all its rows: (n_users of `pairs`, d), given the other side's."""
+        """Solve one side for all its rows: (n_users of `pairs`, d), given the other side's.
+
+        With V (n, d) the factors of a row's n items, and p its penalty, the row solves
+        (alpha0 * others' others + p I + V'V) w = V'1. Along the eigenvectors of the first term,
+        which all rows share, it and p are a diagonal D. So where n < d the smaller system
+        (I + V D^-1 V') z = 1 has the same answer, w = D^-1 V' z.
+        """
         counts = pairs.counts
-        shared = self.alpha0 * others.T @ others
+        values, axes = torch.linalg.eigh(self.alpha0 * (others.T @ others).double())
+        values, axes = values.clamp(min=0.0).float(), axes.float()
         penalties = self.reg * (counts + self.alpha0 * pairs.n_items)
-        padded = torch.cat([others, torch.zeros(1, self.d)])
+        padded = torch.cat([others @ axes, torch.zeros(1, self.d)])
         solution = torch.zeros(pairs.n_users, self.d)
         # Rows of like length together, so that little of a block is padding.
         for rows in _blocks(counts, self.d):
@@ -117,10 +137,17 @@ class IALS:
             index = torch.full((len(rows), width), pairs.n_items)
             index[inside] = pairs.items[(pairs.starts[rows][:, None] + places)[inside]]
             chosen = padded[index]
-            matrices = torch.baddbmm(shared, chosen.transpose(1, 2), chosen)
-            matrices.diagonal(dim1=1, dim2=2).add_(penalties[rows][:, None])
-            solution[rows] = torch.linalg.solve(matrices, chosen.sum(1))
-        return solution
+            diagonals = values + penalties[rows][:, None]
+            if width < self.d:
+                scaled = chosen / diagonals[:, None]
+                matrices = torch.baddbmm(torch.eye(width), scaled, chosen.transpose(1, 2))
+                weights = torch.linalg.solve(matrices, torch.ones(len(rows), width))
+                solution[rows] = (weights[:, None] @ scaled).squeeze(1)
+            else:
+                matrices = chosen.transpose(1, 2) @ chosen
+                matrices.diagonal(dim1=1, dim2=2).add_(diagonals)
+                solution[rows] = torch.linalg.solve(matrices, chosen.sum(1))
+        return solution @ axes.T
 
 
 def transposed(pairs: UserItems) -> UserItems:
@@ -138,7 +165,7 @@ def _blocks(counts: Tensor, d: int) -> Iterator[Tensor]:
     start = next((place for place, length in enumerate(lengths) if length), len(lengths))
     while start < len(lengths):
         end = start + 1
-        while end < len(lengths) and (end + 1 - start) * d * max(d, lengths[end]) <= _BLOCK:
+        while end < len(lengths) and (end + 1 - start) * d * lengths[end] <= _BLOCK:
             end += 1
         yield order[start:end]
         start = end

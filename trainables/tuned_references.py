@@ -29,9 +29,9 @@ IALS_SETTINGS = (
     (64, 0.003, 0.3),
     (64, 0.01, 0.3),
     (64, 0.01, 0.6),
-    (64, 0.03, 1.0),
+    (128, 0.005, 0.3),
     (128, 0.01, 0.3),
-    (128, 0.03, 0.3),
+    (256, 0.01, 0.3),
 )
 """(d, reg, alpha0) tried for iALS; the number of sweeps is chosen as well."""
 IALS_SWEEPS = 16
@@ -83,7 +83,7 @@ def tune_references(
         evaluate: The validation value of a model, higher is better. It should give `train` itself
             as the history, for which iALS need not solve the users anew.
         names: Which references, of `REFERENCES`.
-        say: Receives a line for each reference.
+        say: Receives a line for each setting of iALS, which take longest, and for each reference.
         seed: Root seed of the start of iALS.
 
     Raises:
@@ -98,29 +98,36 @@ def tune_references(
         if reason:
             skipped.append(f"{name}: {reason}")
         else:
-            references.append(_best(name, train, seed, evaluate))
+            references.append(_best(name, train, seed, evaluate, say))
         if say:
             say(skipped[-1] if reason else _line(references[-1]))
     return TunedReferences(references, skipped)
 
 
 def _best(
-    name: str, train: UserItems, seed: int, evaluate: Callable[[Scores], float]
+    name: str,
+    train: UserItems,
+    seed: int,
+    evaluate: Callable[[Scores], float],
+    say: Callable[[str], None] | None,
 ) -> TunedReference:
     start = time.process_time()
     best, best_value, tried = None, -math.inf, 0
     for stages in _settings(name, train, seed):
-        highest, stale = -math.inf, 0
+        highest, stale, top = -math.inf, 0, None
         for fitted in stages:
             value = evaluate(fitted.scores)
             value = -math.inf if math.isnan(value) else value
             tried += 1
             if best is None or value > best_value:
                 best, best_value = fitted, value
-            stale = 0 if value > highest else stale + 1
-            highest = max(highest, value)
+            stale += 1
+            if top is None or value > highest:
+                highest, stale, top = value, 0, fitted.settings
             if stale == IALS_PATIENCE:
                 break
+        if say and name == "ials" and top:
+            say(_progress(top, highest))
     assert best is not None
     cpu_s = time.process_time() - start
     return TunedReference(name, best.settings, best_value, best.scores, tried, cpu_s)
@@ -152,6 +159,12 @@ def _sweeps(model: IALS, train: UserItems) -> Iterator[Reference]:
         stage = copy.copy(model)  # a sweep makes new factors, so the old ones stay as they are
         stage.sweeps = sweep
         yield stage
+
+
+def _progress(settings: dict[str, int | float | None], value: float) -> str:
+    shown = ", ".join(f"{name}={settings[name]}" for name in ("d", "reg", "alpha0"))
+    sweeps = settings["sweeps"]
+    return f"ials {shown}: {value:.4f} after {sweeps} sweep{'' if sweeps == 1 else 's'}"
 
 
 def _line(found: TunedReference) -> str:

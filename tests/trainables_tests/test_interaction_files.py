@@ -135,9 +135,17 @@ def test_numbers_written_in_two_ways_stay_the_text_that_they_are(tmp_path):
 
 def test_decimals_are_ids_and_ratings(tmp_path):
     path = tmp_path / "log.parquet"
-    ids, ratings = [Decimal(8), Decimal(7)], [Decimal("3.5"), Decimal("1.0")]
-    pa_parquet.write_table(pa.table({"user": ids, "item": ids, "rating": ratings}), path)
-    assert contents(read_interactions(path)) == [(8, 8, 3.5), (7, 7, 1.0)]
+    users, items = [Decimal(8), Decimal(7)], [Decimal(10) ** 30, Decimal(7)]
+    ratings = [Decimal("3.5"), Decimal("1.0")]
+    pa_parquet.write_table(pa.table({"user": users, "item": items, "rating": ratings}), path)
+    assert contents(read_interactions(path)) == [(8, f"1{'0' * 30}", 3.5), (7, "7", 1.0)]
+
+
+def test_text_ids_of_parquet_may_be_of_any_text_type(tmp_path):
+    path = tmp_path / "log.parquet"
+    for kind in (pa.string(), pa.large_string(), pa.string_view()):
+        pa_parquet.write_table(pa.table({"user": pa.array(["b", "a"], kind), "item": [1, 2]}), path)
+        assert contents(read_interactions(path)) == [("b", 1), ("a", 2)]
 
 
 @pytest.mark.parametrize("unused", ["", " ", "none"])
@@ -290,6 +298,7 @@ def test_a_column_text_that_makes_no_sense_is_refused(text, message):
         ),
         ("user,item,time\n1,2,5.5\n1,3,noon\n", "line 3: column 'time' holds 'noon'.*no time"),
         ("user,item,time\n1,2,5\n1,3,\n", "line 3: column 'time' holds ''"),
+        ("user,item,time\n1,2,1700000000000000001\n1,3,7.5\n", "no time; times must be whole"),
         ("user,item,time\n1,2,5\n1,3,9223372036854775808\n", "line 3: column 'time' holds '92233"),
         ("user,item,time\n1,2,1e300\n", "line 2: column 'time' holds '1e300'"),
         (

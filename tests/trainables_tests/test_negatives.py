@@ -112,6 +112,27 @@ def test_the_same_seed_draws_the_same():
     assert torch.equal(*draws)
 
 
+@pytest.mark.usefixtures("look_up")
+@pytest.mark.parametrize("kind", ["uniform", "popularity"])
+def test_the_table_is_made_at_the_first_look_and_changes_no_draw(kind):
+    users = torch.arange(40)
+    early, late = (NegativeSampler(random_items(), kind) for _ in range(2))
+    early.contains(users, users)
+    assert "_owned" in vars(early)
+    assert "_owned" not in vars(late)
+    generators = [torch.Generator().manual_seed(4) for _ in range(2)]
+    for _ in range(2):
+        draws = [one.draw(users, 3, g) for one, g in zip((early, late), generators, strict=True)]
+        assert torch.equal(*draws)
+    assert torch.equal(generators[0].get_state(), generators[1].get_state())
+
+
+def test_no_negatives_need_no_table():
+    sampler = NegativeSampler(random_items())
+    assert sampler.draw(torch.arange(40), 0, torch.Generator()).shape == (40, 0)
+    assert "_owned" not in vars(sampler)
+
+
 def test_torchs_own_generator_is_left_alone():
     before = torch.get_rng_state()
     NegativeSampler(nearly_all()).draw(torch.arange(4), 5, torch.Generator().manual_seed(3))

@@ -11,9 +11,11 @@ import torch
 from torch.nn import functional
 
 from raytune_ahu.errors import SpaceError
+from trainables.data.negatives import NegativeSampler
 from trainables.data.user_items import RecommenderData, UserItems
 from trainables.hyperparameters import parse
 from trainables.ials import IALS
+from trainables.models import sasrec
 from trainables.models.lightgcn import LightGCN, normalised_graph
 from trainables.models.mult_vae import MultVAE
 from trainables.models.neumf import NeuMF
@@ -278,6 +280,22 @@ def test_scores_of_all_items_agree_with_scores_pair_by_pair(data, variant):
     torch.testing.assert_close(logits, all_scores(model, data.train)[users[:, None], items])
 
 
+def test_every_loss_can_be_computed_in_bfloat16(data, variant):
+    model = make(data, **{**variant, "dropout": 0.0, "kl_epochs": 0})
+    batch = next(iter(model.batches(torch.Generator())))
+    exact = model.loss(batch)
+    expected = torch.autograd.grad(exact, list(model.parameters()), allow_unused=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.loss(batch)
+        loss.backward()
+    torch.testing.assert_close(loss.float(), exact, rtol=0.01, atol=0.0)
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        if parameter.grad is None or gradient is None:
+            assert parameter.grad is gradient is None
+        else:
+            assert (parameter.grad - gradient).norm() <= 0.3 * gradient.norm() + 1e-4
+
+
 @pytest.mark.gpu
 def test_a_gpu_computes_what_the_cpu_does(data, variant):
     if not torch.cuda.is_available():
@@ -540,6 +558,33 @@ def test_a_user_is_scored_alike_alone_and_among_users_with_more_items(data):
     with torch.inference_mode():
         alone = torch.cat([model.scores(user[None], data.train) for user in users])
     torch.testing.assert_close(alone, all_scores(model, data.train))
+
+
+def test_sasrec_scores_users_in_blocks_of_bounded_size(data, monkeypatch):
+    model = make(data, model="sasrec")
+    assert isinstance(model, SASRec)
+    expected = all_scores(model, data.train)
+    sizes = []
+    states = model.states
+    monkeypatch.setattr(model, "states", lambda *args: sizes.append(args[0].shape) or states(*args))
+    # A user takes 6 tokens (the history of most is longer) of 3 * dim = 24 values.
+    monkeypatch.setattr(sasrec, "_VALUES_AT_ONCE", 10 * 6 * 24)
+    torch.testing.assert_close(all_scores(model, data.train), expected)
+    assert [size[0] for size in sizes] == [10] * 9
+    assert max(size[1] for size in sizes) == 6
+    monkeypatch.setattr(sasrec, "_VALUES_AT_ONCE", 1)  # a user at a time at least
+    torch.testing.assert_close(all_scores(model, data.train), expected)
+    none = torch.zeros(0, dtype=torch.int64)
+    with torch.inference_mode():
+        assert model.scores(none, data.train).shape == (0, N_ITEMS)
+
+
+@pytest.mark.parametrize("model", ["mf", "sasrec", "neumf"])
+def test_a_model_that_only_scores_makes_no_table_for_negatives(data, model, monkeypatch):
+    monkeypatch.setattr(NegativeSampler, "_owned", property(lambda _: pytest.fail("a table")))
+    all_scores(make(data, model=model), data.train)
+    if model != "neumf":
+        Trainer(make(data, model=model, loss="full-softmax")).train()
 
 
 def test_sasrec_sees_the_newest_items_in_their_order():

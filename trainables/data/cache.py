@@ -26,7 +26,7 @@ from raytune_ahu.errors import DataError, StorageError
 CACHE_FOLDER = ".raytune_ahu_cache"
 """Name of the cache folder inside a data folder."""
 
-_FORMAT = 3
+_FORMAT = 4
 
 
 @dataclass(frozen=True)

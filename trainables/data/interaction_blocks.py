@@ -88,12 +88,15 @@ class Rows:
         places = column.indices.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
         # A categorical may list values that no row has; they count for nothing.
         used = np.flatnonzero(np.bincount(places, minlength=len(column.dictionary)))
-        known = column.dictionary.take(pa.array(used)).to_pylist()
+        every = len(used) == len(column.dictionary)
+        known = (column.dictionary if every else column.dictionary.take(pa.array(used))).to_pylist()
         if column.null_count or not all(_is_id(value) for value in known):
             row = next(i for i, value in enumerate(column.to_pylist()) if not _is_id(value))
             raise BadValue(role, self._n + row, column[row].as_py())
         table = np.zeros(len(column.dictionary), np.int32)
-        table[used] = [codes.setdefault(value, len(codes)) for value in known]
+        table[used] = np.fromiter(
+            (codes.setdefault(value, len(codes)) for value in known), np.int32, len(known)
+        )
         values: NDArray[np.int32] = np.take(table, places)
         return values
 
@@ -107,10 +110,11 @@ class Rows:
             raise BadValue("time", self._n + int(np.flatnonzero(column.is_null())[0]), None)
         values = self._numbers("time", column)
         if values.dtype.kind == "f":
+            values = values.astype(np.float64)
             # Beyond 2^53 a float does not hold every whole number: order could be lost unseen.
             self._refuse("time", values, ~(np.abs(values) <= 2**53))
             if (values != np.floor(values)).any():
-                return values.astype(np.float64)
+                return values
         elif values.dtype.kind == "u":
             self._refuse("time", values, values > _INT64.max)
         return values.astype(np.int64)
@@ -138,8 +142,10 @@ class Rows:
 
 
 def _is_id(value: object) -> bool:
-    if isinstance(value, (float, Decimal)):
-        return value % 1 == 0  # neither NaN nor infinite
+    if isinstance(value, Decimal):
+        return value == value.to_integral_value()
+    if isinstance(value, float):
+        return value.is_integer()
     if isinstance(value, str):
         return bool(value.strip()) and "\n" not in value
     return isinstance(value, int)

@@ -111,7 +111,9 @@ def read_text(path: Path, layout: Layout) -> Interactions:
             for block in _text_blocks(path, layout, time_type):
                 rows.add(block)
             return rows.finish(path)
-        except (pa.ArrowInvalid, BadValue) as error:
+        except BadValue as error:
+            reason = f"{error}, which is no {FIX[error.role]}"
+        except pa.ArrowInvalid as error:
             reason = str(error)
         except (OSError, EOFError) as error:
             raise DataError(f"{path} cannot be read ({error}); give another file") from error

@@ -70,8 +70,9 @@ def _drop_low_ratings(data: Interactions, min_rating: float | None) -> Interacti
         return data
     if data.ratings is None:
         raise DataError(
-            f"min_rating={min_rating:g} needs ratings and the data has none; name their column "
-            "(rating=...), or leave min_rating out to count every row as a positive"
+            f"min_rating={min_rating:g} needs a rating in every row, and there is none, or some are "
+            "missing; name their column (rating=...), fill them in, or leave min_rating out to "
+            "count every row as a positive"
         )
     kept = data.ratings >= min_rating
     if not kept.any():

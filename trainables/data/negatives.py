@@ -71,6 +71,8 @@ class NegativeSampler:
         Returns:
             (n, k), int64: items that the users do not have. A user who has all items gets any.
         """
+        if not k:
+            return torch.zeros(len(users), 0, dtype=torch.int64)
         wanted = users.repeat_interleave(k)
         items = self._propose(len(wanted), generator)
         open_ = torch.nonzero(self.contains(wanted, items)).squeeze(1)

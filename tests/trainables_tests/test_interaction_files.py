@@ -188,7 +188,7 @@ def test_missing_ratings_are_no_trouble_until_they_are_asked_for(tmp_path):
             "min_rating cannot be asked for",
         )
         assert len(filter_interactions(data)) == 3
-        with pytest.raises(DataError, match="min_rating=3 needs ratings"):
+        with pytest.raises(DataError, match="min_rating=3 needs a rating"):
             filter_interactions(data, min_rating=3)
 
 

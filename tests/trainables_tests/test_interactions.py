@@ -162,7 +162,7 @@ def test_features_follow_their_users_and_items_through_the_filters():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"min_rating": 3}, "min_rating=3 needs ratings"),
+        ({"min_rating": 3}, "min_rating=3 needs a rating"),
         ({"min_user_interactions": 0}, "min_user_interactions=0 must be at least 1"),
         ({"min_item_interactions": -1}, "min_item_interactions=-1 must be at least 1"),
         ({"duplicates": "best"}, "duplicates='best' is not known"),

@@ -140,6 +140,10 @@ def all_scores(model: RecommenderModel, history: UserItems) -> torch.Tensor:
     return model.scores(torch.arange(history.n_users), history)
 
 
+def gradients(model: RecommenderModel) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
 def ndcg(scores: torch.Tensor, data: RecommenderData, k: int = 10) -> float:
     scores = scores.clone()
     scores[data.train.users, data.train.items] = -math.inf
@@ -284,16 +288,14 @@ def test_every_loss_can_be_computed_in_bfloat16(data, variant):
     model = make(data, **{**variant, "dropout": 0.0, "kl_epochs": 0})
     batch = next(iter(model.batches(torch.Generator())))
     exact = model.loss(batch)
-    expected = torch.autograd.grad(exact, list(model.parameters()), allow_unused=True)
+    exact.backward()
+    expected = gradients(model)
+    model.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
         loss = model.loss(batch)
         loss.backward()
     torch.testing.assert_close(loss.float(), exact, rtol=0.01, atol=0.0)
-    for parameter, gradient in zip(model.parameters(), expected, strict=True):
-        if parameter.grad is None or gradient is None:
-            assert parameter.grad is gradient is None
-        else:
-            assert (parameter.grad - gradient).norm() <= 0.3 * gradient.norm() + 1e-4
+    assert (gradients(model) - expected).norm() < 0.05 * expected.norm()
 
 
 @pytest.mark.gpu

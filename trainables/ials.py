@@ -147,7 +147,8 @@ class IALS:
                 matrices = chosen.transpose(1, 2) @ chosen
                 matrices.diagonal(dim1=1, dim2=2).add_(diagonals)
                 solution[rows] = torch.linalg.solve(matrices, chosen.sum(1))
-        return solution @ axes.T
+        result: Tensor = solution @ axes.T
+        return result
 
 
 def transposed(pairs: UserItems) -> UserItems:

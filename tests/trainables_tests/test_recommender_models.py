@@ -295,7 +295,8 @@ def test_every_loss_can_be_computed_in_bfloat16(data, variant):
         loss = model.loss(batch)
         loss.backward()
     torch.testing.assert_close(loss.float(), exact, rtol=0.01, atol=0.0)
-    assert (gradients(model) - expected).norm() < 0.05 * expected.norm()
+    # Those of positives and negatives nearly cancel in a new model, so few digits are left.
+    assert (gradients(model) - expected).norm() < 0.15 * expected.norm()
 
 
 @pytest.mark.gpu

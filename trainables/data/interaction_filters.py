@@ -70,8 +70,8 @@ def _drop_low_ratings(data: Interactions, min_rating: float | None) -> Interacti
         return data
     if data.ratings is None:
         raise DataError(
-            f"min_rating={min_rating:g} needs a rating in every row, and there is none, or some are "
-            "missing; name their column (rating=...), fill them in, or leave min_rating out to "
+            f"min_rating={min_rating:g} needs a rating in every row, and there is none, or not in "
+            "all; name their column (rating=...), fill them in, or leave min_rating out to "
             "count every row as a positive"
         )
     kept = data.ratings >= min_rating

@@ -5,8 +5,8 @@ python benchmarks/bench_recommenders.py runs/NAME... --seeds 1 2 3 4 5 --out ben
 For each run: the winner's configuration and the default configuration of its model are trained with
 each seed and tested beside the references, both as told of all that came before (`all`) and of the
 training interactions only (`training`); and a random forest says which hyperparameters mattered in
-the search. With the split `random` a seed also draws another split. Each seed reads the test once;
-nothing is chosen by it.
+the search. With the split `random` a seed also draws another split, so that its test holds items by
+which the run's winner was chosen in validation; with the others, nothing is chosen by the test.
 """
 
 from __future__ import annotations
@@ -229,8 +229,8 @@ def importance_table(spec: ExperimentSpec) -> list[str]:
     return [
         *lines,
         "",
-        f"Permutation importance over {len(trials)} trials (best value of each, stopped ones as "
-        f"far as they came; out-of-bag R2 of the forest {forest.oob_score_:.2f}).",
+        f"Permutation importance over {len(trials)} trials, in sample (best value of each, stopped "
+        f"ones as far as they came; out-of-bag R2 of the forest {forest.oob_score_:.2f}).",
     ]
 
 

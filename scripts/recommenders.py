@@ -305,7 +305,9 @@ def _print(comparison: Comparison, settings: dict[str, Any], console: Console) -
     test, reference = comparison.difference, comparison.best_reference
     if test is None or reference is None:
         return
-    if test.p_value < 0.05:
+    if test.n < 2:
+        verdict = "a single user says nothing"
+    elif test.p_value < 0.05:
         verdict = "better" if test.difference > 0 else "worse"
         verdict = f"{verdict} beyond chance"
     else:

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -24,7 +23,7 @@ from trainables.epoch_trainable import PRECISIONS
 from trainables.hyperparameters import choice, number, parse, switch, text, whole
 from trainables.loops import Training
 from trainables.optimisation import Optimisation, make_optimizer, make_schedule, penalise
-from trainables.ready_trainable import ReadyTrainable, absolute_dataset, absolute_folder
+from trainables.ready_trainable import ReadyTrainable
 
 
 @dataclass(frozen=True)
@@ -72,26 +71,6 @@ class ImageTrainable(ReadyTrainable, TorchTrainable):
             h: An instance of `hyperparameters`.
             splits: The data, for channels, size and classes.
         """
-
-    @classmethod
-    def default_settings(
-        cls,
-        dataset: str = "digits",
-        data_dir: str | Path | None = None,
-        *,
-        seed: int = 0,
-        max_epochs: int | None = None,
-        **others: Any,
-    ) -> dict[str, Any]:
-        """Return the settings of an experiment with every null resolved (see `ImageSettings`)."""
-        values: dict[str, Any] = {
-            "dataset": absolute_dataset(dataset),
-            "data_dir": absolute_folder(data_dir),
-            "seed": seed,
-            "max_epochs": cls.default_max_epochs if max_epochs is None else max_epochs,
-            **others,
-        }
-        return asdict(cls.resolve_settings(values))
 
     @classmethod
     def resolve_settings(cls, settings: Mapping[str, Any]) -> ImageSettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,9 +35,18 @@ class ReadyTrainable(EpochTrainable):
 
     @classmethod
     @abstractmethod
+    def resolve_settings(cls, settings: Mapping[str, Any]) -> Any:
+        """Check settings, fill in what is null, and return them as a dataclass.
+
+        Raises:
+            SpecError: If a setting is unknown or out of range.
+            DataError: If the data set is unknown, or needs a folder that is not given.
+        """
+
+    @classmethod
     def default_settings(
         cls,
-        dataset: str,
+        dataset: str | None = None,
         data_dir: str | Path | None = None,
         *,
         seed: int = 0,
@@ -46,12 +56,24 @@ class ReadyTrainable(EpochTrainable):
         """Return the settings of an experiment with every null resolved, JSON-ready.
 
         Paths are made absolute, because Ray's workers run in other folders. What is returned may
-        be changed and is what belongs under `settings` in a configuration.
+        be changed and is what belongs under `settings` in a configuration. It raises what
+        `resolve_settings` raises.
 
-        Raises:
-            SpecError: If a setting is unknown or out of range.
-            DataError: If the data set is unknown, or needs a folder that is not given.
+        Args:
+            dataset: One of `datasets`; None: the first.
+            data_dir: Folder of the data set's files.
+            seed: Root seed.
+            max_epochs: Epochs of a full training; None: `default_max_epochs`.
+            others: Further settings; see the class that `resolve_settings` returns.
         """
+        values: dict[str, Any] = {
+            "dataset": _absolute_dataset(dataset or cls.datasets[0]),
+            "data_dir": str(Path(data_dir).expanduser().absolute()) if data_dir else None,
+            "seed": seed,
+            "max_epochs": cls.default_max_epochs if max_epochs is None else max_epochs,
+            **others,
+        }
+        return asdict(cls.resolve_settings(values))
 
     @classmethod
     @abstractmethod
@@ -79,15 +101,10 @@ class ReadyTrainable(EpochTrainable):
         parse(cls.hyperparameters, values)
 
 
-def absolute_dataset(dataset: str) -> str:
+def _absolute_dataset(dataset: str) -> str:
     """Make the path in `folder:PATH` or `file:PATH` absolute."""
     for prefix in FILE_PREFIXES:
         path = dataset.removeprefix(prefix)
         if dataset.startswith(prefix) and path:
             return f"{prefix}{Path(path).expanduser().absolute()}"
     return dataset
-
-
-def absolute_folder(data_dir: str | Path | None) -> str | None:
-    """Make the path of a data folder absolute."""
-    return str(Path(data_dir).expanduser().absolute()) if data_dir else None

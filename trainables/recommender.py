@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -34,7 +32,7 @@ from trainables.loops import Optimised, run_steps
 from trainables.metrics import Ranking, Scores, rank, sample_candidates
 from trainables.models.recommender_model import RecommenderModel
 from trainables.models.recommenders import make_recommender
-from trainables.ready_trainable import ReadyTrainable, absolute_dataset, absolute_folder
+from trainables.ready_trainable import ReadyTrainable
 from trainables.recommender_hyperparameters import RecommenderHyperparameters
 from trainables.recommender_settings import RecommenderSettings
 
@@ -65,26 +63,6 @@ class RecommenderTrainable(ReadyTrainable):
     best_value: float
     """The validation metric then."""
     _best_weights: dict[str, Tensor]
-
-    @classmethod
-    def default_settings(
-        cls,
-        dataset: str = "synthetic",
-        data_dir: str | Path | None = None,
-        *,
-        seed: int = 0,
-        max_epochs: int | None = None,
-        **others: Any,
-    ) -> dict[str, Any]:
-        """Return the settings of an experiment (see `RecommenderSettings`)."""
-        values: dict[str, Any] = {
-            "dataset": absolute_dataset(dataset),
-            "data_dir": absolute_folder(data_dir),
-            "seed": seed,
-            "max_epochs": cls.default_max_epochs if max_epochs is None else max_epochs,
-            **others,
-        }
-        return asdict(cls.resolve_settings(values))
 
     @classmethod
     def resolve_settings(cls, settings: Mapping[str, Any]) -> RecommenderSettings:

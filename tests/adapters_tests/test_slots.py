@@ -247,6 +247,7 @@ cluster.shutdown()
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_slots_follow_nodes_that_join_and_leave_and_say_what_is_missing():
     code = [sys.executable, "-c", NODES_COME_AND_GO]
     done = subprocess.run(code, capture_output=True, text=True, check=False)

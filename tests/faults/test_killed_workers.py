@@ -45,6 +45,7 @@ def test_killed_workers_cost_their_trials_at_most_an_epoch(start_run):
     assert run.state().counts()[TrialStatus.FAILED] == 0
 
 
+@pytest.mark.slow
 def test_a_configuration_that_always_kills_its_worker_fails_and_the_others_go_on(start_run):
     run = start_run(max_failures=0, num_samples=6, scheduler="none", settings={"die_above": 0.6})
     assert run.next_driver().finish() == "finished"

@@ -30,6 +30,7 @@ def read_copy(storage):
     return [loads(line) for line in storage.read_bytes(storage.full(LOG_FILE)).splitlines()]
 
 
+@pytest.mark.slow
 def test_only_what_the_copy_in_the_store_lacks_is_run_again(
     s3_cluster, s3_server, start_run, tmp_path
 ):

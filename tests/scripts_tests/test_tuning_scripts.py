@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -286,6 +287,7 @@ def test_ctrl_c_ends_a_script_in_order_even_when_its_reader_has_gone(root, tmp_p
     log = tmp_path / "runs" / "c" / "log.jsonl"
     while not log.exists() or b"reported" not in log.read_bytes():
         assert driver.poll() is None
+        time.sleep(0.05)  # leaves the core to those who are waited for
     assert driver.stdout is not None
     driver.stdout.close()
     driver.send_signal(signal.SIGINT)

@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -50,6 +50,7 @@ from raytune_ahu.errors import AhuError, SpaceError, SpecError
 from raytune_ahu.finding import find_run
 from raytune_ahu.run_folder import check_new_run, check_old_run
 from raytune_ahu.search import searcher_for
+from raytune_ahu.seeding import generator
 from raytune_ahu.space.discrete import Listed
 from raytune_ahu.storage import CheckpointStorage, is_uri, run_uri
 from raytune_ahu.types import TrialStatus
@@ -75,8 +76,8 @@ class Script:
     narrow: Callable[[SearchSpace, argparse.Namespace], SearchSpace] = lambda space, args: space
     """Applies those of them that narrow the search space."""
     main_choice: str | None = None
-    """A parameter; each of its values is tried once at first, and the best trial of each keeps its
-    checkpoint."""
+    """A parameter; each of its values is tried once at first, with the defaults of the others, and
+    the best trial of each keeps its checkpoint."""
     finish: Callable[[RunResult, Console], None] = lambda result, console: None
     """Called at the end of a run that found something, after the summary."""
 
@@ -188,7 +189,9 @@ def _start(args: argparse.Namespace, script: Script, console: Console) -> RunRes
         **{FIELDS.get(name, name): values[name] for name in FAULT_OPTIONS if name in values},
         keep_best_at="any" if trainable.keeps_best_weights else "max_resource",
         keep_best_per=choice,
-        points_to_evaluate=() if choice is None else _one_of_each(space, choice),
+        points_to_evaluate=()
+        if choice is None
+        else _one_of_each(space, choice, trainable.hyperparameters, values["seed"]),
         settings=settings,
     )
     if args.retry_failed:
@@ -216,13 +219,41 @@ def _start(args: argparse.Namespace, script: Script, console: Console) -> RunRes
     )
 
 
-def _one_of_each(space: SearchSpace, name: str) -> tuple[dict[str, Any], ...]:
-    """A first point for each value of a choice, with everything else left to chance."""
-    domains = {parameter.name: parameter.domain for parameter in space.declaration.parameters}
-    domain = domains[name]
-    if not isinstance(domain, Listed):
-        return ()
-    return tuple({name: value} for value in domain.all_values())
+def _one_of_each(
+    space: SearchSpace, name: str, hyperparameters: type[Any], seed: int
+) -> tuple[dict[str, Any], ...]:
+    """A first point for each value of a choice: the defaults, moved into the space's bounds.
+
+    What has no default there that could be used is drawn at random.
+    """
+    defaults = {item.name: item.default for item in fields(hyperparameters)}
+    rng = generator(seed, "search", "first points")
+    points = []
+    for value in _listed(space).get(name, ()):
+        smaller = space.restrict(name, [value])
+        for other, values in _listed(smaller).items():
+            if other != name and other in _listed(smaller) and defaults.get(other) in values:
+                smaller = smaller.restrict(other, [defaults[other]])
+        domains = {item.name: item.domain for item in smaller.declaration.parameters}
+        point = smaller.sample(rng)
+        for other in point.keys() & defaults.keys() - {name}:
+            domain, default = domains[other], defaults[other]
+            if hasattr(domain, "lower"):
+                default = type(domain.lower)(min(max(default, domain.lower), domain.upper))
+            if domain.contains(default):
+                point[other] = default
+        points.append(point)
+    return tuple(points)
+
+
+def _listed(space: SearchSpace) -> dict[str, list[Any]]:
+    """The parameters that list their values, with these."""
+    parameters = space.declaration.parameters
+    return {
+        parameter.name: parameter.domain.all_values()
+        for parameter in parameters
+        if isinstance(parameter.domain, Listed)
+    }
 
 
 def _storage_path(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -10,9 +11,12 @@ import sys
 import pandas as pd
 import pytest
 
+from raytune_ahu import SearchSpace
 from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.records import read_json
 from tests.scripts_tests.refusals import assert_refused
+from trainables import RecommenderHyperparameters, RecommenderTrainable
+from trainables.recommender_hyperparameters import MODEL_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +170,21 @@ def test_a_file_that_cannot_be_used_says_why(script, tmp_path, content, columns,
     options = [] if columns is None else ["--columns", columns]
     outcome = script("--dataset", "file:data.csv", *options, name="tune_recommender.py")
     assert_refused(outcome, *fragments)
+
+
+def test_the_first_trials_are_the_models_with_their_defaults_within_the_space(root, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / "scripts"))
+    first_points = importlib.import_module("common")._one_of_each
+    space = SearchSpace.from_file(root / "trainables" / "spaces" / "recommender.yaml")
+    defaults = RecommenderHyperparameters()
+    points = first_points(space, "model", RecommenderHyperparameters, 0)
+    assert [point["model"] for point in points] == list(MODEL_NAMES)
+    for point in points:
+        space.validate(point)
+        RecommenderTrainable.check_configuration(point)
+        for name, value in point.items():
+            if name not in ("model", "batch_size"):  # the space fixes the latter
+                low = {"l2": 1e-6, "weight_decay": 1e-5}.get(name)
+                assert value == (getattr(defaults, name) if low is None else low), name
+    few = first_points(space.restrict("model", ["mf", "sasrec"]), "model", type(defaults), 0)
+    assert [point["model"] for point in few] == ["mf", "sasrec"]

@@ -130,7 +130,7 @@ def references(settings: Mapping[str, Any]) -> Iterator[tuple[str, float, Mappin
     """Tune the references by validation and test them."""
     given = RecommenderTrainable.resolve_settings(settings)
     data = load_data(given, torch.device("cpu"))
-    metric = given.metric.removeprefix("validation_")
+    metric = given.tuned
     tuned = tune_references(
         data.train,
         lambda scores: evaluate(scores, given, data, "validation").means()[metric],

@@ -369,6 +369,11 @@ def _print_next(result: RunResult, console: Console) -> None:
         console.print("Next: twice the time budget, what is spent included:")
     else:
         console.print("Next: go on where it stopped:")
+    print_command(command, console)
+
+
+def print_command(command: str, console: Console) -> None:
+    """Print a command to be typed, on a line of its own."""
     console.print(f"  {command}", style="bold", highlight=False, soft_wrap=True, markup=False)
 
 

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import Script, interpreter
+from common import Script, interpreter, print_command
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -191,13 +191,7 @@ def finish(result: RunResult, console: Console) -> None:
     console.print("Recommendations of the winner:")
     script = Path(sys.argv[0]).with_name("recommend.py")
     command = f"{interpreter()} {shlex.quote(str(script))} {shlex.quote(str(result.folder))}"
-    console.print(
-        f"  {command} --users {shlex.quote(some)}",
-        style="bold",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    print_command(f"{command} --users {shlex.quote(some)}", console)
 
 
 def _candidates(result: RunResult, folder: Path) -> list[Candidate]:
@@ -262,8 +256,7 @@ def _export(result: RunResult, winner: Candidate, comparison: Comparison) -> Pat
 
 
 def _loading(settings: dict[str, Any]) -> dict[str, Any]:
-    given = RecommenderTrainable.resolve_settings(settings)
-    return {**given.loading, **given.splitting}
+    return RecommenderTrainable.resolve_settings(settings).loading
 
 
 # --- the table

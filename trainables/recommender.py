@@ -84,7 +84,7 @@ class RecommenderTrainable(ReadyTrainable):
         """Check the settings and the data set, download and split it; for the driver."""
         given = cls.resolve_settings(settings)
         say = say or to_stderr
-        loading = {**given.loading, **given.splitting}
+        loading = given.loading
         for note in prepare_interactions(**loading, say=say):
             say(note)
         digest = data_digest(**loading)
@@ -187,23 +187,18 @@ class RecommenderTrainable(ReadyTrainable):
         self._training.model.eval()
         ranking = self.rank_validation()
         metrics = {f"validation_{name}": value for name, value in ranking.means().items()}
-        tuned = self._metric.removeprefix("validation_")
-        metrics["validation_standard_error"] = ranking.standard_error(tuned)
+        metrics["validation_standard_error"] = ranking.standard_error(self._given.tuned)
         return metrics
 
 
 def load_data(settings: RecommenderSettings, device: torch.device) -> RecommenderData:
     """Open training and validation interactions on a device; one copy for all trials there."""
-    return _on_device(tuple(settings.loading.items()), tuple(settings.splitting.items()), device)
+    return _on_device(tuple(settings.loading.items()), device)
 
 
 @lru_cache(maxsize=2)
-def _on_device(
-    loading: tuple[tuple[str, Any], ...],
-    splitting: tuple[tuple[str, Any], ...],
-    device: torch.device,
-) -> RecommenderData:
-    return load_recommender_data(**dict(loading), **dict(splitting)).to(device)
+def _on_device(loading: tuple[tuple[str, Any], ...], device: torch.device) -> RecommenderData:
+    return load_recommender_data(**dict(loading)).to(device)
 
 
 @torch.inference_mode()
@@ -222,7 +217,7 @@ def evaluate(
         known, positives = data.train, _chosen_users(settings, data)
         history = known
     else:
-        loading = {**settings.loading, **settings.splitting}
+        loading = settings.loading
         known = load_before_test(**loading).to(data.train.items.device)
         positives = load_test_items(**loading).to(data.train.items.device)
         history = known if settings.test_history == "all" else data.train
@@ -243,7 +238,7 @@ def evaluate(
 @lru_cache(maxsize=2)
 def _candidates(settings: RecommenderSettings, part: str) -> UserItems:
     """The items that each user's positives compete with: drawn once, the same for all models."""
-    loading = {**settings.loading, **settings.splitting}
+    loading = settings.loading
     data = load_recommender_data(**loading)
     if part == "validation":
         known, positives = data.train, _chosen_users(settings, data)

@@ -136,7 +136,7 @@ def compare(
         CheckpointError: If a checkpoint is damaged.
     """
     given = RecommenderTrainable.resolve_settings(settings)
-    metric = given.metric.removeprefix("validation_")
+    metric = given.tuned
     entries = [_tested(candidate, settings) for candidate in candidates]
     references, skipped = _tested_references(given, metric, say)
     ranked = sorted([*entries, *references], key=lambda entry: -entry.validation)
@@ -147,7 +147,7 @@ def _ceiling(settings: RecommenderSettings, metric: str) -> float | None:
     """The value of the planted model itself, which the newest items were drawn from."""
     if settings.dataset != "synthetic" or settings.split not in ("user-time", "leave-one-out"):
         return None
-    users, items = load_ids(**settings.loading, **settings.splitting)
+    users, items = load_ids(**settings.loading)
     planted = PlantedScores(settings.seed, users, items)
     data = load_data(settings, torch.device("cpu"))
     return evaluate(planted, settings, data, "test").means()[metric]

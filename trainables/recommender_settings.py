@@ -85,11 +85,16 @@ class RecommenderSettings:
     @property
     def metric(self) -> str:
         """The metric that is tuned."""
-        return f"validation_ndcg@{self.cutoffs[0]}"
+        return f"validation_{self.tuned}"
+
+    @property
+    def tuned(self) -> str:
+        """The same as it is called in a `Ranking`."""
+        return f"ndcg@{self.cutoffs[0]}"
 
     @property
     def loading(self) -> dict[str, Any]:
-        """What says which interactions there are, as `load_interactions` takes it."""
+        """Which interactions, and how they are split: as `data.interactions` takes it."""
         return {
             "dataset": self.dataset,
             "data_dir": self.data_dir,
@@ -99,12 +104,6 @@ class RecommenderSettings:
             "min_user_interactions": self.min_user_interactions,
             "min_item_interactions": self.min_item_interactions,
             "seed": self.seed,
-        }
-
-    @property
-    def splitting(self) -> dict[str, Any]:
-        """What says how they are split."""
-        return {
             "split": self.split,
             "validation_fraction": self.validation_fraction,
             "test_fraction": self.test_fraction,

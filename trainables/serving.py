@@ -16,7 +16,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,12 +71,53 @@ def export(
     Raises:
         StorageError: If the folder cannot be written.
     """
+    with _replacing(folder) as new:
+        parts = {
+            "train": data.train,
+            "known": known,
+            "user_features": data.user_features,
+            "item_features": data.item_features,
+        }
+        weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+        interactions = {name: _packed(part) for name, part in parts.items()}
+        write_checkpoint(new, {"model": weights, "interactions": interactions})
+        pd.DataFrame({"user": user_ids, "interactions": known.counts.cpu()}).to_parquet(
+            new / "users.parquet"
+        )
+        pd.DataFrame({"item": item_ids, "interactions": known.popularity.cpu()}).to_parquet(
+            new / "items.parquet"
+        )
+        model.eval()
+        with torch.inference_mode():
+            embeddings = model.embeddings()
+        for kind, ids in (("users", user_ids), ("items", item_ids)):
+            if kind in embeddings:
+                one = kind.removesuffix("s")
+                rows = list(embeddings[kind].float().cpu().numpy())
+                frame = pd.DataFrame({one: ids, "embedding": rows})
+                frame.to_parquet(new / f"{one}_embeddings.parquet")
+        description = {
+            "format": FORMAT,
+            "scores_are_products_of_embeddings": model.scores_are_products,
+            "configuration": dict(configuration),
+            "users": len(user_ids),
+            "items": len(item_ids),
+            **about,
+        }
+        text = json.dumps(description, indent=2, ensure_ascii=False)
+        (new / DESCRIPTION_FILE).write_text(f"{text}\n", encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yield a new folder that takes the place of `folder` when all is written."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             temporary.chmod(0o755)
-            _write(temporary, model, configuration, data, known, user_ids, item_ids, about)
+            yield temporary
             if folder.exists():
                 shutil.rmtree(folder)
             temporary.rename(folder)
@@ -83,53 +125,6 @@ def export(
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise StorageError(f"the recommender cannot be written to {folder}: {error}") from error
-    return folder
-
-
-def _write(
-    folder: Path,
-    model: RecommenderModel,
-    configuration: Mapping[str, Any],
-    data: RecommenderData,
-    known: UserItems,
-    user_ids: Ids,
-    item_ids: Ids,
-    about: Mapping[str, Any],
-) -> None:
-    parts = {
-        "train": data.train,
-        "known": known,
-        "user_features": data.user_features,
-        "item_features": data.item_features,
-    }
-    weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    interactions = {name: _packed(part) for name, part in parts.items()}
-    write_checkpoint(folder, {"model": weights, "interactions": interactions})
-    pd.DataFrame({"user": user_ids, "interactions": known.counts.cpu()}).to_parquet(
-        folder / "users.parquet"
-    )
-    pd.DataFrame({"item": item_ids, "interactions": known.popularity.cpu()}).to_parquet(
-        folder / "items.parquet"
-    )
-    model.eval()
-    with torch.inference_mode():
-        embeddings = model.embeddings()
-    for kind, ids in (("users", user_ids), ("items", item_ids)):
-        if kind in embeddings:
-            one = kind.removesuffix("s")
-            rows = list(embeddings[kind].float().cpu().numpy())
-            frame = pd.DataFrame({one: ids, "embedding": rows})
-            frame.to_parquet(folder / f"{one}_embeddings.parquet")
-    description = {
-        "format": FORMAT,
-        "scores_are_products_of_embeddings": model.scores_are_products,
-        "configuration": dict(configuration),
-        "users": len(user_ids),
-        "items": len(item_ids),
-        **about,
-    }
-    text = json.dumps(description, indent=2, ensure_ascii=False)
-    (folder / DESCRIPTION_FILE).write_text(f"{text}\n", encoding="utf-8")
 
 
 def _packed(part: UserItems | None) -> dict[str, Any] | None:

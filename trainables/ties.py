@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ class Ties:
     """(n_users,), int64: 31 random bits."""
 
     @classmethod
+    @lru_cache(maxsize=2)  # every epoch asks for the same
     def of(cls, n_users: int, n_items: int, device: torch.device) -> Ties:
         """Draw the order: the same for the same numbers of users and items, everywhere."""
         items = generator(0, "ties", "items").choice(2**31, size=n_items, replace=False)

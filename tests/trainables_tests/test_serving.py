@@ -24,7 +24,7 @@ def exported(folder, dataset, configuration, **settings):
         trainable.step()
     trainable.use_best_weights()
     given = RecommenderTrainable.resolve_settings(chosen)
-    loading = {**given.loading, **given.splitting}
+    loading = given.loading
     data = load_recommender_data(**loading)
     users, items = load_ids(**loading)
     export(

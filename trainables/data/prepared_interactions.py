@@ -64,7 +64,7 @@ class Prepared:
         digest = hashlib.blake2b(digest_size=8)
         for name in sorted(entry.arrays):
             digest.update(name.encode())
-            digest.update(np.ascontiguousarray(entry.arrays[name]).tobytes())
+            digest.update(np.ascontiguousarray(entry.arrays[name]).data)
         return digest.hexdigest()
 
     def to_entry(self) -> Entry:

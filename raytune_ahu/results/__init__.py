@@ -1,0 +1,7 @@
+"""A run's folder as tidy frames: `load("runs/NAME")`. Pure: neither Ray nor torch is needed."""
+
+from raytune_ahu.results.loading import load
+from raytune_ahu.results.results import At, Best, Results
+from raytune_ahu.results.schema import SCHEMA_VERSION
+
+__all__ = ["SCHEMA_VERSION", "At", "Best", "Results", "load"]

@@ -1,6 +1,6 @@
 """Genuine runs in virtual time: the recorder, searchers and schedulers of the project, no Ray.
 
-`record_run` writes the folder that a run on a cluster would have left: thousands of trials a second.
+`record_run` writes the folder that a run on a cluster would have left, in a moment.
 """
 
 from __future__ import annotations

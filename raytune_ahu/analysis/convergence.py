@@ -1,7 +1,7 @@
 """When to stop: what the next trials are expected to improve, and what they would cost.
 
 The next trials are taken to be like the newest ones, of which any was as likely to be the best. How
-far they might pass it is read off a generalised Pareto distribution fitted to the better third, by
+far they might pass it is read off a generalised Pareto distribution fitted to the best of them, by
 probability-weighted moments (Hosking, Wallis: Parameter and Quantile Estimation for the Generalized
 Pareto Distribution, Technometrics 29, 1987). Where its shape is below 0 the tail has an end: an
 estimate of the best value that such trials can reach. Start with `convergence`.
@@ -11,6 +11,7 @@ Notation: losses are values oriented so that smaller is better; an excess is thr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,10 @@ from raytune_ahu.seeding import generator
 
 _LEAST = 12
 """Trials with a value below which nothing is said."""
-_TAIL = 1 / 3
+_TAIL = 1.6
+"""Losses in the tail, as a multiple of the square root of their number: a third of 20, an eighth of
+200. On samples of five known distributions the expected improvement is then .7 to 1.7 times the
+true one (tests/analysis_tests/test_convergence.py)."""
 _SHAPES = (-3.0, 0.2)
 """Bounds of the shape, of which few excesses give wild estimates; -1 is a uniform tail."""
 _RESAMPLES = 300
@@ -83,12 +87,12 @@ class Tail:
 
 
 def fit_tail(losses: _Floats) -> Tail | None:
-    """Fit the better third of some losses; None if they are all alike.
+    """Fit the better end of 4 or more losses; None if they are all alike.
 
     The end of the tail is moved beyond the best loss where the moments put it before that.
     """
     ordered = np.sort(losses)
-    count = max(4, round(_TAIL * len(ordered)))
+    count = min(len(ordered) - 1, round(_TAIL * math.sqrt(len(ordered))))
     threshold = float(ordered[count])
     excess = np.sort(threshold - ordered[:count])
     mean = float(excess.mean())

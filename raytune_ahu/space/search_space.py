@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raytune_ahu.errors import SpaceError
+from raytune_ahu.space.bounds import with_bounds
 from raytune_ahu.space.conditions import describe
 from raytune_ahu.space.declaration import Declaration, parse_declaration
 from raytune_ahu.space.files import read_file, write_file
@@ -121,6 +122,14 @@ class SearchSpace:
             SpaceError: As `raytune_ahu.space.restrict.restrict`.
         """
         return SearchSpace(restrict(self.declaration, name, values))
+
+    def with_bounds(self, name: str, lower: float, upper: float) -> SearchSpace:
+        """Return a space in which a numeric parameter has other bounds.
+
+        Raises:
+            SpaceError: As `raytune_ahu.space.bounds.with_bounds`.
+        """
+        return SearchSpace(with_bounds(self.declaration, name, lower, upper))
 
     @cached_property
     def configspace(self) -> ConfigurationSpace:

@@ -66,6 +66,8 @@ class ExperimentSpec:
     """Options of the searcher, by their keyword."""
     points_to_evaluate: tuple[Configuration, ...] = ()
     """Configurations to try first."""
+    prior_trials: tuple[Mapping[str, Any], ...] = ()
+    """What the searcher knows at the beginning, from earlier runs (`search.prior.PriorTrial`)."""
     scheduler: str = "asha"
     """Name of the scheduler (`schedulers.SCHEDULERS`)."""
     grace_period: int = 1
@@ -115,11 +117,15 @@ class ExperimentSpec:
     """Whether worker processes serve one trial after another (start-up costs a second or more)."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Fixed values for the trainable, JSON-ready; it finds them as `config["settings"]`."""
+    rerun_of: str | None = None
+    """Name of the run whose best configurations are trained again here, with other seeds; None: a
+    search."""
 
     def __post_init__(self) -> None:
         # In the form that JSON gives back: the space takes a list where a tuple is meant.
         points = tuple(plain(point) for point in self.points_to_evaluate)
         object.__setattr__(self, "points_to_evaluate", points)
+        object.__setattr__(self, "prior_trials", tuple(plain(one) for one in self.prior_trials))
         object.__setattr__(self, "settings", plain(self.settings))
         object.__setattr__(self, "resources_per_trial", plain(self.resources_per_trial))
         object.__setattr__(self, "search_options", plain(self.search_options))
@@ -320,7 +326,8 @@ class ExperimentSpec:
         )
         _require(not missing, f"missing keys {missing}")
         values["space"] = SearchSpace.from_dict(values["space"])
-        values["points_to_evaluate"] = tuple(values.get("points_to_evaluate", ()))
+        for name in ("points_to_evaluate", "prior_trials"):
+            values[name] = tuple(values.get(name, ()))
         return cls(**values)
 
 

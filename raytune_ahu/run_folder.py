@@ -165,7 +165,8 @@ def spec_changes(spec: ExperimentSpec, recorded: dict[str, Any]) -> dict[str, An
     refused = sorted(changes.keys() - CHANGEABLE)
     if refused:
         raise SpecError(
-            f"{', '.join(refused)} cannot be changed when a run is resumed; start a new run, or "
+            f"{', '.join(refused)} cannot be changed when a run is resumed; start a new run "
+            f"(--warm-start {spec.name} lets it learn from this one), or "
             f"change only {', '.join(sorted(CHANGEABLE))}"
         )
     return changes

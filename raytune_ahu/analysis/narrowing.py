@@ -182,8 +182,8 @@ def _narrow(domain: Real | Steps, mine: _Floats, others: _Floats) -> _Change:
     if len(others) < _LEAST_GOOD or stats.ks_2samp(mine, others).pvalue >= _EVIDENCE:
         return _Change("unchanged: good trials lie where the others lie")
     margin = 0.1 + 1 / (len(mine) + 1)
-    low, high = np.quantile(mine, [0.02, 0.98]) + [-margin, margin]
-    low, high = max(0.0, low), min(1.0, high)
+    low = max(0.0, float(np.quantile(mine, 0.02)) - margin)
+    high = min(1.0, float(np.quantile(mine, 0.98)) + margin)
     if high - low > _SHRINK:
         return _Change("unchanged: good trials are spread over most of it")
     bounds = _legal(domain, float(domain.decode(low)), float(domain.decode(high)))

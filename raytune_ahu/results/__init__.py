@@ -3,5 +3,6 @@
 from raytune_ahu.results.loading import load
 from raytune_ahu.results.results import At, Best, Results
 from raytune_ahu.results.schema import SCHEMA_VERSION
+from raytune_ahu.results.warm_start import WarmStart, prior_trials
 
-__all__ = ["SCHEMA_VERSION", "At", "Best", "Results", "load"]
+__all__ = ["SCHEMA_VERSION", "At", "Best", "Results", "WarmStart", "load", "prior_trials"]

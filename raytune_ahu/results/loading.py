@@ -8,6 +8,7 @@ from typing import Any
 
 from raytune_ahu.errors import AhuError, RecordError, RunNotFoundError, SpecError
 from raytune_ahu.experiment import SPEC_VERSION, ExperimentSpec
+from raytune_ahu.final_test import readings_of
 from raytune_ahu.finding import find_run
 from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_json
 from raytune_ahu.results.ray_runs import is_ray_run, load_ray_run
@@ -117,6 +118,7 @@ def _load(folder: Path) -> Results:
         wall_s=state.seconds,
         ended=state.ended,
         notes=tuple(notes),
+        test_reads=readings_of(events),
         provenance={key: recorded[key] for key in _PROVENANCE if key in recorded},
     )
 

@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 
 from raytune_ahu.errors import MetricError, SpecError, StorageError
+from raytune_ahu.results.checkpoints import find_checkpoint
 from raytune_ahu.results.schema import CONFIG, FRAMES, METRIC, describe
 from raytune_ahu.space.nested import unflatten
 from raytune_ahu.types import Configuration, Mode, as_loss, check_mode
 
 if TYPE_CHECKING:
     from raytune_ahu.experiment import ExperimentSpec
+    from raytune_ahu.final_test import Reading
     from raytune_ahu.space import SearchSpace
 
 At: TypeAlias = Literal["any", "max_resource", "last"]
@@ -96,6 +98,8 @@ class Results:
     """Why its newest session ended; None: it was killed, or is going on."""
     notes: tuple[str, ...] = ()
     """What is odd about the record, in words."""
+    test_reads: tuple[Reading, ...] = ()
+    """Who has read the test split, when, what for, and what was found; the oldest first."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Versions, host, command, git commit, as far as they were recorded."""
 
@@ -260,6 +264,30 @@ class Results:
             if not _is_absent(value)
         }
         return unflatten(active)
+
+    def checkpoint(self, trial: str, into: str | Path | None = None) -> Path:
+        """Return the folder of a trial's newest checkpoint.
+
+        Args:
+            trial: Its id.
+            into: Folder that a checkpoint in an object store is copied to; None: one beside the
+                record. One on a disk that is seen here is not copied.
+
+        Raises:
+            SpecError: If there is no such trial.
+            CheckpointError: If it never wrote one, or it is not there any more; the message says
+                when and why it was deleted, and how to train the configuration again.
+            StorageError: If the object store cannot be read.
+        """
+        return find_checkpoint(self, trial, None if into is None else Path(into))
+
+    def best_checkpoint(self, *, at: At = "any", into: str | Path | None = None) -> Path:
+        """Return the folder of the best trial's newest checkpoint (raises as both).
+
+        It is of the trial's newest epoch, which need not be its best one; recommenders keep the
+        weights of their best epoch in it as well.
+        """
+        return self.checkpoint(self.best(at=at).trial, into)
 
     def curves(self, metric: str | None = None) -> pd.DataFrame:
         """Return learning curves: a row for each epoch, a column for each trial.

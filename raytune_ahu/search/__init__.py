@@ -8,6 +8,7 @@ from raytune_ahu.search.bohb import BohbSearcher
 from raytune_ahu.search.grid import GridSearcher
 from raytune_ahu.search.kde import KdeModel, KdeSettings
 from raytune_ahu.search.model import Observations, SurrogateModel
+from raytune_ahu.search.prior import PriorTrial
 from raytune_ahu.search.random import RandomSearcher
 from raytune_ahu.search.registry import SEARCHERS, build_searcher, searcher_for
 
@@ -19,6 +20,7 @@ __all__ = [
     "KdeModel",
     "KdeSettings",
     "Observations",
+    "PriorTrial",
     "RandomSearcher",
     "SurrogateModel",
     "build_searcher",

@@ -15,6 +15,7 @@ from raytune_ahu.search.checks import check_choice, check_integer
 from raytune_ahu.search.history import History
 from raytune_ahu.search.model import Floats
 from raytune_ahu.search.points import complete_points
+from raytune_ahu.search.prior import PriorTrial
 from raytune_ahu.seeding import generator
 from raytune_ahu.types import Configuration, Report, Suggestion, TrialStatus, as_loss, check_mode
 
@@ -93,6 +94,27 @@ class BaseSearcher(ABC):
             return None
         self._history.add(trial_id, proposal.vector)
         return Suggestion(proposal.configuration, proposal.origin)
+
+    def begin_from(self, prior: Sequence[PriorTrial]) -> None:
+        """Learn what earlier runs have seen, before the first suggestion (a warm start).
+
+        Their configurations are not proposed again, unless the user's points say so. The draws of
+        this search become others than those of the same seed without them.
+
+        Raises:
+            SpaceError: If a configuration is not legal in the space.
+            ValueError: If something was suggested already.
+        """
+        if len(self._history):
+            raise ValueError("a warm start must come before the first suggestion")
+        for index, trial in enumerate(prior):
+            trial_id = f"prior_{index:05d}"
+            self._history.add(trial_id, self._encode(trial.configuration))
+            for resource, value in trial.reports:
+                self.observe(Report(trial_id, resource, value))
+            self.finish(trial_id, TrialStatus.FAILED if trial.failed else TrialStatus.STOPPED)
+        if prior:
+            self._rng = generator(self._seed, "search", self.name, "after prior trials", len(prior))
 
     def observe(self, report: Report) -> None:
         """Learn from a report (see `protocols.Searcher`)."""

@@ -9,6 +9,7 @@ from raytune_ahu.errors import SpecError
 from raytune_ahu.search.base import BaseSearcher
 from raytune_ahu.search.bohb import BohbSearcher
 from raytune_ahu.search.grid import GridSearcher
+from raytune_ahu.search.prior import PriorTrial
 from raytune_ahu.search.random import RandomSearcher
 
 if TYPE_CHECKING:
@@ -69,8 +70,13 @@ def build_searcher(
 
 
 def searcher_for(spec: ExperimentSpec, rung_levels: Sequence[int]) -> BaseSearcher:
-    """Build the searcher that an experiment names (raises as `build_searcher`)."""
-    return build_searcher(
+    """Build the searcher that an experiment names, with its warm start.
+
+    Raises:
+        SpecError, SpaceError, OptionalDependencyError: As `build_searcher`; also for a prior trial
+            that is none, or not legal in the space.
+    """
+    searcher = build_searcher(
         spec.search,
         spec.space,
         mode=spec.mode,
@@ -79,3 +85,5 @@ def searcher_for(spec: ExperimentSpec, rung_levels: Sequence[int]) -> BaseSearch
         points_to_evaluate=spec.points_to_evaluate,
         options=spec.search_options,
     )
+    searcher.begin_from([PriorTrial.from_dict(trial) for trial in spec.prior_trials])
+    return searcher

@@ -1,0 +1,62 @@
+"""An earlier run's observations for a new search: `prior_trials`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from raytune_ahu.errors import SpecError
+from raytune_ahu.results.results import Results
+from raytune_ahu.search.prior import PriorTrial
+from raytune_ahu.space import SearchSpace
+from raytune_ahu.types import Mode
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """What of an earlier run is legal in a search space."""
+
+    trials: tuple[PriorTrial, ...]
+    """The observations."""
+    n_outside: int
+    """Trials with reports that do not lie in the search space."""
+
+
+def prior_trials(results: Results, space: SearchSpace, metric: str, mode: Mode) -> WarmStart:
+    """Take the trials of a run that a new search over `space` can learn from.
+
+    Trials count as they were seen at each resource, whatever became of them later; those that
+    failed count as failed. That the values of the two runs can be compared (the same data, the same
+    split) is for the user to know.
+
+    Raises:
+        SpecError: If the run tuned another metric, or none of its trials is legal in the space.
+    """
+    if (results.metric, results.mode) != (metric, mode):
+        raise SpecError(
+            f"run {results.name!r} tuned {results.metric} ({results.mode}), not {metric} ({mode}); "
+            "a warm start needs the same metric"
+        )
+    finite = results.reports[np.isfinite(results.reports["value"])]
+    ordered = finite.sort_values("resource", kind="stable")
+    seen = {
+        trial: tuple(zip(part["resource"].tolist(), part["value"].tolist(), strict=True))
+        for trial, part in ordered.groupby("trial")
+    }
+    trials, n_outside = [], 0
+    for trial, status in zip(results.trials["trial"], results.trials["status"], strict=True):
+        failed = status == "failed"
+        if trial not in seen and not failed:
+            continue
+        configuration = results.configuration(trial)
+        if space.contains(configuration):
+            trials.append(PriorTrial(configuration, seen.get(trial, ()), failed))
+        else:
+            n_outside += 1
+    if not trials:
+        raise SpecError(
+            f"run {results.name!r} has no trial with a value that lies in this search space "
+            f"({n_outside} lie outside); start without it"
+        )
+    return WarmStart(tuple(trials), n_outside)

@@ -118,7 +118,12 @@ def keep_newest(reports: pd.DataFrame) -> pd.DataFrame:
 
 
 def rung_frame(
-    reports: pd.DataFrame, levels: Sequence[int], *, mode: Mode, reduction_factor: int
+    reports: pd.DataFrame,
+    levels: Sequence[int],
+    *,
+    mode: Mode,
+    reduction_factor: int,
+    rounds_up: bool = True,
 ) -> pd.DataFrame:
     """Recompute the rungs from the reports (see `schema.RUNGS`).
 
@@ -127,6 +132,8 @@ def rung_frame(
         levels: Rung levels, ascending.
         mode: Whether the metric is minimised or maximised.
         reduction_factor: eta.
+        rounds_up: Whether 1/eta of the entrants is rounded up, as ASHA by stopping does it, or
+            down, as by promotion.
     """
     furthest = reports.groupby("trial")["resource"].max()
     columns: dict[str, list[Any]] = {column.name: [] for column in FRAMES["rungs"]}
@@ -135,7 +142,7 @@ def rung_frame(
         value = here["value"].to_numpy()
         finite = np.sort(value[np.isfinite(value)])
         ranked = finite if mode == "min" else finite[::-1]
-        top = len(here) // reduction_factor
+        top = (len(here) + (reduction_factor - 1) * rounds_up) // reduction_factor
         is_last = level == levels[-1]
         went_on = here["trial"].map(furthest).to_numpy() > level
         columns["level"].append(level)

@@ -103,7 +103,13 @@ def frames_of(
     return Frames(
         trials=_trials(fold, spec, levels, reports),
         reports=reports,
-        rungs=rung_frame(reports, levels, mode=spec.mode, reduction_factor=spec.reduction_factor),
+        rungs=rung_frame(
+            reports,
+            levels,
+            mode=spec.mode,
+            reduction_factor=spec.reduction_factor,
+            rounds_up=spec.scheduler != "asha-promotion",
+        ),
         intervals=frame("intervals", fold.intervals),
         sessions=frame("sessions", fold.sessions),
         state=fold.state,

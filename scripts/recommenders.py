@@ -10,28 +10,38 @@ import json
 import shlex
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import Script, interpreter, print_command
+import torch
+from common import Script
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from terminal import interpreter, print_command
+from winner import Exported
 
 from raytune_ahu import SearchSpace
 from raytune_ahu.adapters import RunResult
+from raytune_ahu.adapters.retraining import Tested
 from raytune_ahu.errors import SpaceError
+from raytune_ahu.experiment import ExperimentSpec
+from raytune_ahu.final_test import reading_test
 from raytune_ahu.run_state import RunState, TrialState
 from raytune_ahu.storage import CheckpointStorage
-from raytune_ahu.types import as_loss
+from raytune_ahu.types import TRIAL_SEED_KEY, as_loss
 from trainables import RecommenderTrainable
 from trainables.data.interaction_filters import DUPLICATES
 from trainables.data.interaction_splits import SPLITS
 from trainables.data.interactions import load_ids, load_known_items, load_recommender_data
+from trainables.model_card import ModelCard
+from trainables.recommender import load_data
 from trainables.recommender_comparison import Candidate, Comparison, Contender, compare, restore
 from trainables.recommender_settings import HISTORIES, RANKINGS
 from trainables.serving import export
 
+PURPOSE = "the comparison of models and references"
 TEST_FILE = "test.json"
 """All figures of the test, in the run's folder."""
 EXPORT_FOLDER = "recommender"
@@ -65,6 +75,7 @@ def recommender_script(doc: str | None) -> Script:
         narrow=_narrow,
         main_choice="model",
         finish=finish,
+        export=export_retrained,
     )
 
 
@@ -170,9 +181,7 @@ def finish(result: RunResult, console: Console) -> None:
         console.print(
             "\nTesting the best of each model, and references (tuned on validation data):"
         )
-        comparison = compare(
-            candidates, settings, say=lambda line: console.print(f"  {line}", style="dim")
-        )
+        comparison = _compare(result.spec, candidates, console)
         winner = next(c for c in candidates if c.trial_id == comparison.winner.trial_id)
         figures = _write_figures(result, comparison)
         place = _export(result, winner, comparison)
@@ -186,12 +195,40 @@ def finish(result: RunResult, console: Console) -> None:
             style="yellow",
             soft_wrap=True,
         )
+    console.print("Recommendations of the winner:")
+    print_command(_recommend_command(result.folder, settings), console)
+
+
+def _recommend_command(run: Path, settings: dict[str, Any]) -> str:
     users, _ = load_ids(**_loading(settings))
     some = ",".join(str(user) for user in users[:2])
-    console.print("Recommendations of the winner:")
     script = Path(sys.argv[0]).with_name("recommend.py")
-    command = f"{interpreter()} {shlex.quote(str(script))} {shlex.quote(str(result.folder))}"
-    print_command(f"{command} --users {shlex.quote(some)}", console)
+    return f"{interpreter()} {shlex.join([str(script), str(run), '--users', some])}"
+
+
+def _compare(spec: ExperimentSpec, candidates: list[Candidate], console: Console) -> Comparison:
+    """Read the test split, which the record of the run tells."""
+    trials = [candidate.trial_id for candidate in candidates]
+    details = {"run": spec.name, "trials": trials}
+    with reading_test(spec, purpose=PURPOSE, details=details, again=True) as reading:
+        for earlier in reading.before:
+            console.print(
+                f"The test split was read before, {earlier}. What is chosen since then by what was "
+                "seen is chosen on test data.",
+                style="yellow",
+                highlight=False,
+                soft_wrap=True,
+            )
+        comparison = compare(
+            candidates,
+            dict(spec.settings),
+            say=lambda line: console.print(f"  {line}", style="dim"),
+        )
+        winner, metric = comparison.winner, comparison.metric
+        mean, error = winner.test.means()[metric], winner.test.standard_error(metric)
+        summary = f"{winner.name} {metric} {mean:.4f} ± {error:.4f} (standard error over users)"
+        reading.measured(comparison.to_dict(), summary)
+    return comparison
 
 
 def _candidates(result: RunResult, folder: Path) -> list[Candidate]:
@@ -253,6 +290,59 @@ def _export(result: RunResult, winner: Candidate, comparison: Comparison) -> Pat
             "test": entry.test.means(),
         },
     )
+
+
+def export_retrained(tested: Tested, card: ModelCard, run: Path) -> Exported:
+    """Write the retrained recommender of the first seed, with its card, where the winner lies.
+
+    Raises:
+        CheckpointError: If its checkpoint is damaged.
+        StorageError: If it cannot be written.
+    """
+    fitted = tested.fitted
+    trainable = fitted.restore(0)
+    assert isinstance(trainable, RecommenderTrainable)
+    trainable.use_best_weights()
+    settings = dict(fitted.run.spec.settings)
+    given = RecommenderTrainable.resolve_settings(settings)
+    data = load_data(given, torch.device("cpu"))
+    user_ids, item_ids = load_ids(**given.loading)
+    use = (
+        f"```python\nfrom trainables import Recommender\n\n"
+        f'recommender = Recommender.load("{EXPORT_FOLDER}")\n'
+        f"lists = recommender.recommend({user_ids[:2].tolist()!r}, k=5)\n```\n\n"
+        "Needs this project's package. `recommender.json` says the same for programs."
+    )
+    described = (
+        f"Data set `{given.dataset}`: {len(user_ids):,} users, {len(item_ids):,} items; split "
+        f"`{given.split}`. This model was trained on all {len(data.train):,} interactions before "
+        "the test, those of the validation split included."
+    )
+    folder = export(
+        run / EXPORT_FOLDER,
+        trainable.model,
+        configuration={
+            k: v for k, v in fitted.trials[0].configuration.items() if k != TRIAL_SEED_KEY
+        },
+        data=data,
+        known=load_known_items(**given.loading),
+        user_ids=user_ids,
+        item_ids=item_ids,
+        about={
+            "run": fitted.spec.name,
+            "trial": fitted.best.trial,
+            "epoch": fitted.run.spec.max_epochs,
+            "settings": settings,
+            "validation": {given.tuned: fitted.best.value},
+            "test": {k.removeprefix("test_"): v for k, v in tested.means.items()},
+            "test_sd_over_seeds": {k.removeprefix("test_"): v for k, v in tested.spreads.items()}
+            if len(fitted.seeds) > 1
+            else None,
+            "seeds": list(fitted.seeds),
+        },
+        card=replace(card, data=described).to_markdown(use),
+    )
+    return Exported(folder, _recommend_command(run, settings))
 
 
 def _loading(settings: dict[str, Any]) -> dict[str, Any]:

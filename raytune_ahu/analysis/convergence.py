@@ -151,7 +151,7 @@ def convergence(
         return pd.DataFrame(columns=names, dtype="float64")
     rng = generator(seed, "analysis", "convergence")
     drawn = [fit_tail(rng.choice(losses, len(losses))) for _ in range(_RESAMPLES)]
-    gap = float(np.median(losses)) - best
+    gap = float((results.sign * valued["best_value"]).median()) - best
     rows = []
     for count in next_trials:
         expected = tail.improvement(best, count)

@@ -28,7 +28,7 @@ _LEAST_GOOD = 5  # good trials in which a parameter is active
 _GOOD = 0.2  # share of the trials that are good
 _EVIDENCE = 0.05  # largest p-value of a change
 _SHRINK = 0.8  # a range is only shrunk below this share of itself
-_EDGE = 0.05  # share of a range that is its edge
+_EDGE = 0.1  # share of a range that is its edge
 _CROWDED = 1 / 3  # share of the good trials at an edge from which it is a bound that was hit
 _GROWTH = 0.25  # by what share of a range it is widened
 
@@ -59,7 +59,8 @@ def suggest_space(results: Results) -> SuggestedSpace:
     narrowed to theirs (and a margin of a tenth) where their values are distributed otherwise than
     those of the other trials (Kolmogorov-Smirnov, p < 0.05) and this is a real gain (a fifth of the
     range). It is widened by a quarter (on a logarithmic scale, of the logarithm) at a bound near
-    which a third of them and the best one lie; never below 0 where it was not, and only half of the
+    which (within a tenth) the best one and a third of them lie, more than chance would have it
+    (binomial test, p < 0.05); never below 0 where it was not, and only half of the
     way to 1 where it was a share. A listed value is dropped that was tried but never good, where
     chance would hardly do that (Fisher's exact test, p < 0.05).
 
@@ -142,25 +143,32 @@ def _drop_values(domain: Listed, mine: _Floats, others: _Floats) -> _Change:
 
 
 def _widen(domain: Real | Steps, mine: _Floats, best: float) -> _Change | None:
-    at_low, at_high = np.mean(mine <= _edge(domain)), np.mean(mine >= 1 - _edge(domain))
-    near = max(3 * _EDGE, _edge(domain))
+    width = _EDGE if domain.n_values is None else max(_EDGE, 1 / domain.n_values)
     lower, upper = float(domain.lower), float(domain.upper)
     told = []
-    if at_low >= _CROWDED and best <= near:
+    if _crowds(mine, best, width):
         lower = _extended(domain, downwards=True)
-        told.append(f"{at_low:.0%} of the good trials are at the lower bound")
-    if at_high >= _CROWDED and best >= 1 - near:
+        told.append(
+            f"{np.mean(mine <= width):.0%} of the best {len(mine)} are near the lower bound"
+        )
+    if _crowds(1 - mine, 1 - best, width):
         upper = _extended(domain, downwards=False)
-        told.append(f"{at_high:.0%} of the good trials are at the upper bound")
+        told.append(
+            f"{np.mean(mine >= 1 - width):.0%} of the best {len(mine)} are near the upper bound"
+        )
     if (lower, upper) == (domain.lower, domain.upper):
         return None
     return _Change("; ".join(told), bounds=_legal(domain, lower, upper))
 
 
-def _edge(domain: Real | Steps) -> float:
-    """Width of the edge of a range: of a few steps, at least the outermost one."""
-    values = domain.n_values
-    return _EDGE if values is None else max(_EDGE, 1.01 / values)
+def _crowds(mine: _Floats, best: float, width: float) -> bool:
+    """Whether good trials crowd in the lowest part of a range, more than chance would have it."""
+    inside = int(np.count_nonzero(mine <= width))
+    return (
+        best <= width
+        and inside >= _CROWDED * len(mine)
+        and stats.binom.sf(inside - 1, len(mine), width) < _EVIDENCE
+    )
 
 
 def _extended(domain: Real | Steps, *, downwards: bool) -> float:

@@ -1,0 +1,247 @@
+"""Study runs: what was found, what it cost, what mattered; as text, frames and a page of pictures.
+
+python scripts/analyze.py runs/NAME                     summary, frames, report.html
+python scripts/analyze.py runs/A runs/B                 and the two side by side
+python scripts/analyze.py runs/NAME --watch             again and again while it is running
+python scripts/analyze.py runs/NAME --suggest-space next.yaml
+python scripts/analyze.py ~/ray_results/OLD --metric accuracy --mode max     a run of stock Ray Tune
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis_tables import print_changes, print_comparison, print_run
+from rich.console import Console
+from terminal import complain, interpreter, make_console, print_command
+
+from raytune_ahu.analysis.compare import Comparison, compare
+from raytune_ahu.analysis.images import write_images
+from raytune_ahu.analysis.narrowing import suggest_space
+from raytune_ahu.analysis.report import write_comparison, write_report
+from raytune_ahu.analysis.tensorboard import write_tensorboard
+from raytune_ahu.errors import AhuError, SpecError
+from raytune_ahu.results import Results, load
+from raytune_ahu.results.results import names_of
+
+_SCRIPTS = {
+    "MnistTrainable": "tune_mnist.py",
+    "CifarResNetTrainable": "tune_resnet.py",
+    "RecommenderTrainable": "tune_recommender.py",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Analyse runs and return the exit code: 0, or 2 for what one can mend."""
+    args = make_parser().parse_args(argv)
+    console = make_console()
+    try:
+        _check(args)
+        runs = _load(args)
+        _analyse(args, runs, console)
+        while args.watch is not None and any(run.ended is None for run in runs):
+            time.sleep(args.watch)
+            runs = _load(args)
+            _write(args, runs, console)
+            told = ", ".join(f"{run.name} {len(run.trials)} trials" for run in runs)
+            console.print(f"[{time.strftime('%H:%M:%S')}] {told}", markup=False, highlight=False)
+    except AhuError as error:
+        complain(f"error: {' '.join(str(error).split())}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folders, names or URIs of runs; running ones too"
+    )
+    parser.add_argument(
+        "--storage-path",
+        default="runs",
+        metavar="DIR_OR_URI",
+        help="where runs lie that are given by name (default ./runs)",
+    )
+    parser.add_argument(
+        "--record-path",
+        default="runs",
+        metavar="DIR",
+        help="where records of runs in an object store lie, or are copied to (default ./runs)",
+    )
+    parser.add_argument("--metric", help="for runs of stock Ray Tune: what was tuned")
+    parser.add_argument(
+        "--mode", choices=("min", "max"), help="for runs of stock Ray Tune: which way"
+    )
+    parser.add_argument(
+        "--at",
+        choices=("any", "max_resource", "last"),
+        default="any",
+        help="rank trials by their best value at any epoch (default), by their value at the "
+        "highest epoch, or by their newest value",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        help="where to write (default RUN/analysis; for several runs ./comparison)",
+    )
+    parser.add_argument(
+        "--frames",
+        choices=("parquet", "csv", "none"),
+        default="parquet",
+        help="write the frames in this format (default parquet)",
+    )
+    parser.add_argument(
+        "--images",
+        choices=("png", "svg", "pdf"),
+        help="write each picture as a file as well (needs the extra `images`, and Chrome)",
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write TensorBoard files of all trials as well"
+    )
+    parser.add_argument(
+        "--suggest-space",
+        metavar="FILE",
+        help="write a better search space for the next run, as YAML, and say why",
+    )
+    parser.add_argument(
+        "--over",
+        choices=("time_s", "epochs", "trials"),
+        default="time_s",
+        help="compare several runs over wall time (default), epochs, or trials",
+    )
+    parser.add_argument(
+        "--group",
+        action="append",
+        metavar="LABEL",
+        help="a label for each run, in their order; runs with equal labels are summarised together",
+    )
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=float,
+        const=30.0,
+        metavar="SECONDS",
+        help="write the page again every so many seconds (default 30) until the runs have ended",
+    )
+    return parser
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.watch is not None and not args.watch >= 1:
+        raise SpecError(f"--watch {args.watch:g} must be at least 1 second")
+    if args.suggest_space is not None and len(args.runs) > 1:
+        raise SpecError("--suggest-space takes one run; give one")
+    if args.group is not None and len(args.runs) < 2:
+        raise SpecError("--group is for several runs; give them, or leave it out")
+
+
+def _load(args: argparse.Namespace) -> list[Results]:
+    return [
+        load(
+            run,
+            storage_path=args.storage_path,
+            record_path=args.record_path,
+            metric=args.metric,
+            mode=args.mode,
+        )
+        for run in args.runs
+    ]
+
+
+def _analyse(args: argparse.Namespace, runs: list[Results], console: Console) -> None:
+    comparison = _compare(args, runs)  # refuses before anything is printed
+    for run in runs:
+        print_run(run, console, at=args.at)
+    if comparison is not None:
+        print_comparison(comparison, console)
+    if args.suggest_space is not None:
+        suggested = suggest_space(runs[0])
+        print_changes(suggested, console)
+        suggested.space.to_file(args.suggest_space)
+    console.print()
+    for line in _write(args, runs, console):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if len(runs) == 1:
+        _print_next(args, runs[0], console)
+
+
+def _compare(args: argparse.Namespace, runs: list[Results]) -> Comparison | None:
+    return compare(runs, groups=args.group, over=args.over) if len(runs) > 1 else None
+
+
+def _write(args: argparse.Namespace, runs: list[Results], console: Console) -> list[str]:
+    """Write everything that is asked for; return where it is, in words."""
+    told = []
+    refresh = args.watch if any(run.ended is None for run in runs) else None
+    with console.status("writing") if console.is_terminal else _Nothing():
+        for run, folder in zip(runs, _folders(args, runs), strict=True):
+            report = write_report(run, folder / "report.html", refresh_s=refresh)
+            told.append(f"Report: {report}")
+            if args.frames == "parquet":
+                told.append(f"Frames: {run.to_parquet(folder / 'frames')}")
+            elif args.frames == "csv":
+                told.append(f"Frames: {run.to_csv(folder / 'frames')}")
+            if args.images:
+                write_images(run, folder / "images", args.images)
+                told.append(f"Pictures: {folder / 'images'}")
+            if args.tensorboard:
+                write_tensorboard(run, folder / "tensorboard")
+                told.append(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
+        comparison = _compare(args, runs)
+        if comparison is not None:
+            path = _output(args) / "comparison.html"
+            told.append(f"Comparison: {write_comparison(comparison, runs, path)}")
+    if args.suggest_space is not None:
+        told.append(f"Search space: {args.suggest_space}")
+    return told
+
+
+class _Nothing:
+    """No progress is shown where nobody is looking."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *args: object) -> None: ...
+
+
+def _output(args: argparse.Namespace) -> Path:
+    return Path(args.output or "comparison").expanduser()
+
+
+def _folders(args: argparse.Namespace, runs: list[Results]) -> list[Path]:
+    """Where each run's files go."""
+    if len(runs) > 1:
+        return [_output(args) / name for name in names_of(runs)]
+    return [Path(args.output).expanduser() if args.output else runs[0].folder / "analysis"]
+
+
+def _print_next(args: argparse.Namespace, run: Results, console: Console) -> None:
+    spec = run.spec
+    script = None if spec is None else _SCRIPTS.get(spec.trainable.partition(":")[2])
+    if script is None or run.trials["best_value"].isna().all():
+        return
+    path = shlex.quote(str(Path(sys.argv[0]).with_name(script)))
+    folder = shlex.quote(str(run.folder))
+    if args.suggest_space is not None:
+        console.print("Next: search there, beginning with what this run has learnt:")
+        space = shlex.quote(args.suggest_space)
+        print_command(f"{interpreter()} {path} --space {space} --warm-start {folder}", console)
+        return
+    console.print("Next: train the winner on all the data, and test it once:")
+    print_command(f"{interpreter()} {path} --retrain-best {folder}", console)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

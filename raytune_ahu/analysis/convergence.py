@@ -30,6 +30,8 @@ _TAIL = 1.6
 true one (tests/analysis_tests/test_convergence.py)."""
 _SHAPES = (-3.0, 0.2)
 """Bounds of the shape, of which few excesses give wild estimates; -1 is a uniform tail."""
+_WORTH_IT = 0.05
+"""Share of the gap between the median and the best trial that is worth going on for."""
 _RESAMPLES = 300
 _STEPS = 400
 
@@ -86,10 +88,14 @@ class Tail:
         return inside ** (-1 / self.shape)
 
 
-def fit_tail(losses: _Floats) -> Tail | None:
+def fit_tail(losses: _Floats, seen: float = np.inf) -> Tail | None:
     """Fit the better end of 4 or more losses; None if they are all alike.
 
     The end of the tail is moved beyond the best loss where the moments put it before that.
+
+    Args:
+        losses: Losses of trials like those to come.
+        seen: A loss that another trial has reached: the tail does not end before it.
     """
     ordered = np.sort(losses)
     count = min(len(ordered) - 1, round(_TAIL * math.sqrt(len(ordered))))
@@ -102,7 +108,7 @@ def fit_tail(losses: _Floats) -> Tail | None:
     left = mean - 2 * float((weights * excess).mean())
     # Hosking and Wallis write k for -shape; the mean is scale / (1 - shape).
     shape = 2 - mean / left if left > 0 else _SHAPES[1]
-    beyond = float(excess[-1]) * (1 + 1 / count) / mean
+    beyond = (threshold - min(float(ordered[0]), seen)) * (1 + 1 / count) / mean
     at_least = 1 / (1 - beyond) if beyond > 1 else _SHAPES[0]
     shape = float(np.clip(max(shape, at_least), *_SHAPES))
     return Tail(threshold, float(ordered[0]), len(losses), shape, mean * (1 - shape))
@@ -146,11 +152,11 @@ def convergence(
     newest = valued.tail(max(_LEAST, len(valued) // 2))
     losses = results.sign * newest["best_value"].to_numpy()
     best = float((results.sign * valued["best_value"]).min())
-    tail = fit_tail(losses)
+    tail = fit_tail(losses, best)
     if tail is None:
         return pd.DataFrame(columns=names, dtype="float64")
     rng = generator(seed, "analysis", "convergence")
-    drawn = [fit_tail(rng.choice(losses, len(losses))) for _ in range(_RESAMPLES)]
+    drawn = [fit_tail(rng.choice(losses, len(losses)), best) for _ in range(_RESAMPLES)]
     gap = float((results.sign * valued["best_value"]).median()) - best
     rows = []
     for count in next_trials:
@@ -183,7 +189,11 @@ def advice(results: Results, *, seed: int = 0) -> str:
         )
     row = table.iloc[0]
     share = row["gap_share"]
-    verdict = "worth it" if share > 0.05 else "a little" if share > 0.01 else "hardly anything"
+    at_best = row["ci_high"] * share / row["expected_improvement"] if share else 0.0
+    if share > _WORTH_IT:
+        verdict = "worth it"
+    else:
+        verdict = "perhaps worth it" if at_best > _WORTH_IT else "hardly anything"
     return (
         f"{row['trials']:.0f} more trials like the newest (about {row['epochs']:.0f} epochs, "
         f"{row['worker_s'] / 60:.1f} min of a worker) are expected to improve {results.metric} by "

@@ -93,4 +93,6 @@ def test_a_search_that_has_arrived_is_told_so_and_one_that_has_not():
     arrived = made([[v] for v in values], levels=(1,))
     assert "hardly anything" in advice(arrived)
     early = made([[-v] for v in rng.exponential(size=24)], levels=(1,))
-    assert "worth it" in advice(early)
+    assert "perhaps worth it" in advice(early)
+    better = [[-float(i)] for i in range(24)]  # every trial is better than the one before
+    assert ": worth it" in advice(made(better, levels=(1,)))

@@ -60,3 +60,7 @@ class CheckpointError(AhuError, ValueError):
 
 class OptionalDependencyError(AhuError, ImportError):
     """A feature needs a package that is not installed. The message gives the install command."""
+
+
+class TrackerError(AhuError, RuntimeError):
+    """MLflow or Weights & Biases cannot be reached, or wants a login."""

@@ -6,9 +6,10 @@ Start with `find_run`, which returns the specification to go on with.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from raytune_ahu.errors import AhuError, RecordError, RunNotFoundError, SpecError
-from raytune_ahu.experiment import ExperimentSpec
+from raytune_ahu.experiment import SPEC_VERSION, ExperimentSpec
 from raytune_ahu.mirror import download_record
 from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_json
 from raytune_ahu.storage import CheckpointStorage, is_uri
@@ -55,17 +56,34 @@ def read_spec(folder: Path) -> ExperimentSpec:
         SpecError: If the folder has a name that no run may have.
     """
     path = folder / SPEC_FILE
-    recorded = read_json(path)
-    try:
-        spec = ExperimentSpec.from_dict(recorded["spec"])
-    except (AhuError, KeyError, TypeError) as error:
-        raise RecordError(f"{path} is damaged ({error}); restore it from a copy") from error
+    spec = spec_of(path, read_json(path))
     try:
         if is_uri(spec.storage_path):
             return spec.replace(name=folder.name, record_path=str(folder.parent))
         return spec.replace(name=folder.name, storage_path=str(folder.parent))
     except SpecError as error:
         raise SpecError(f"the folder {folder} was given another name: {error}") from error
+
+
+def spec_of(path: Path, recorded: Any) -> ExperimentSpec:
+    """Make the specification out of what `spec.json` holds; places are those of the record.
+
+    Raises:
+        RecordError: If it is damaged, or was written by a newer version.
+    """
+    try:
+        written = recorded["spec"]
+        version = written["spec_version"]
+        if isinstance(version, int) and version > SPEC_VERSION:
+            raise RecordError(
+                f"{path} was written by a newer version (spec_version={version}, this one reads up "
+                f"to {SPEC_VERSION}); install that version to read it"
+            )
+        return ExperimentSpec.from_dict(written)
+    except RecordError:
+        raise
+    except (AhuError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} is damaged ({error}); restore it from a copy") from error
 
 
 def _runs(records: Path) -> list[Path]:
@@ -80,7 +98,7 @@ def _runs(records: Path) -> list[Path]:
 
 def _newest(records: Path, trainable: str | None) -> Path:
     for folder in reversed(_runs(records)):
-        if _trainable_of(folder) == trainable:
+        if _searched(folder) == trainable:
             return folder
     raise RunNotFoundError(
         f"no run of {trainable} is recorded in {records}; give its name, or --storage-path"
@@ -99,8 +117,10 @@ def _named(records: Path, name_or_path: str) -> Path:
     )
 
 
-def _trainable_of(folder: Path) -> str | None:
+def _searched(folder: Path) -> str | None:
+    """The trainable that a run searches for; None for reruns, and what is no run."""
     try:
-        return str(read_json(folder / SPEC_FILE)["spec"]["trainable"])
-    except (AhuError, KeyError, TypeError):
-        return None  # not a run that could be resumed
+        spec = read_json(folder / SPEC_FILE)["spec"]
+        return None if spec.get("rerun_of") else str(spec["trainable"])
+    except (AhuError, AttributeError, KeyError, TypeError):
+        return None

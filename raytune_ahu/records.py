@@ -17,6 +17,10 @@ and `time` (seconds since the epoch). The kinds, and the keys beside these two:
     retried       trial                                 a failed trial is tried again on a resume
     finished      trial, status
     run_ended     reason
+    test_read     number, user, host, pid, purpose, details
+                                                        the test split is about to be read, after
+                                                        the run (see `final_test`)
+    test_measured number, summary, figures              what was found
 
 Start with `RunLog` (writing) and `read_events`.
 """

@@ -15,6 +15,9 @@ from typing import Any
 from raytune_ahu.faults import Fault
 from raytune_ahu.types import Configuration, Mode, TrialStatus, as_loss
 
+_AFTER_THE_RUN = frozenset({"test_read", "test_measured"})
+"""Events that are no part of the run: the time that has passed until then is not its own."""
+
 
 @dataclass(slots=True)
 class TrialState:
@@ -101,6 +104,8 @@ class RunState:
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take in one event; kinds this version does not know are passed over."""
         kind, time = event["event"], float(event["time"])
+        if kind in _AFTER_THE_RUN:
+            return
         if kind == "run_started":
             self.sessions += 1
             self.ended = None

@@ -15,6 +15,16 @@ Configuration: TypeAlias = dict[str, Any]
 """One assignment of the active parameters: plain Python values, JSON-ready, nested as the user
 nested the search space."""
 
+TRIAL_SEED_KEY = "trial_seed"
+"""Reserved key of a configuration: the seed of that trial's own randomness (initialisation, order,
+augmentation, dropout), in place of the root seed, which goes on deciding data and splits. Trials
+that differ in nothing else say how much is luck; to choose the best of them is to choose luck."""
+
+FIT_ON_KEY = "fit_on"
+"""Reserved key of the settings: what a trial trains on, `train` (where it is absent) or this:"""
+FIT_ON_ALL = "train+validation"
+"""Training and validation data: for a configuration that is chosen. Nothing is validated then."""
+
 Mode: TypeAlias = Literal["min", "max"]
 """Whether the metric is minimised or maximised."""
 

@@ -25,7 +25,7 @@ from raytune_ahu.results import At, Results
 from raytune_ahu.space.nested import flatten
 
 _TOP = 5
-_SHOWN_PARAMETERS = 8
+_SHOWN_PARAMETERS = 8  # in the table of importance
 _FAULTS = 3
 
 
@@ -84,26 +84,13 @@ def _print_best(results: Results, console: Console, at: At) -> None:
         f"Best {first.metric}: [bold]{first.value:.6g}[/] at epoch {first.resource} of "
         f"{results.max_resource} ({first.trial}; {first.rule})",
     )
-    names = list(dict.fromkeys(name for one in best for name in flatten(one.configuration)))
-    shown = [name for name in names if _varies(name, best)][:_SHOWN_PARAMETERS]
-    rows = [
-        (
-            one.trial,
-            f"{one.value:.6g}",
-            str(one.resource),
-            str(results.trial(one.trial)["status"]),
-            str(results.trial(one.trial)["origin"]),
-            *(_cell(flatten(one.configuration).get(name, "")) for name in shown),
-        )
-        for one in best
-    ]
-    print_table(console, ("trial", results.metric, "epoch", "status", "origin", *shown), rows)
-    if len(shown) < len(names):
-        _say(console, "  (more columns in the frames and in the report)", style="dim")
-
-
-def _varies(name: str, best: Sequence[Any]) -> bool:
-    return len({repr(flatten(one.configuration).get(name)) for one in best}) > 1 or len(best) == 1
+    for rank, one in enumerate(best, start=1):
+        row = results.trial(one.trial)
+        told = f"{one.value:.6g} at epoch {one.resource}  {one.trial}  {row['status']}"
+        _say(console, f"  {rank}. {told}  {row['origin']}", markup=False)
+        values = flatten(one.configuration).items()
+        line = ", ".join(f"{name}={_cell(value)}" for name, value in values)
+        _say(console, f"     {line}", style="dim", markup=False)
 
 
 def _cell(value: Any) -> str:
@@ -262,7 +249,13 @@ def print_table(console: Console, names: Sequence[str], rows: Iterable[Sequence[
     table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for index, name in enumerate(names):
         numeric = all(_is_number(row[index]) for row in cells)
-        table.add_column(name, justify="right" if numeric and index else "left")
+        last = index == len(names) - 1
+        table.add_column(
+            name,
+            justify="right" if numeric and index else "left",
+            no_wrap=not last,
+            overflow="fold",
+        )
     for row in cells:
         table.add_row(*(_escaped(cell) for cell in row))
     console.print(table)

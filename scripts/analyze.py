@@ -14,6 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from analysis_tables import print_changes, print_comparison, print_run
@@ -21,9 +22,10 @@ from rich.console import Console
 from terminal import complain, interpreter, make_console, print_command
 
 from raytune_ahu.analysis.compare import Comparison, compare
+from raytune_ahu.analysis.gallery import pictures, try_importance
 from raytune_ahu.analysis.images import write_images
 from raytune_ahu.analysis.narrowing import suggest_space
-from raytune_ahu.analysis.report import write_comparison, write_report
+from raytune_ahu.analysis.report import write_report
 from raytune_ahu.analysis.tensorboard import write_tensorboard
 from raytune_ahu.errors import AhuError, SpecError
 from raytune_ahu.results import Results, load
@@ -130,8 +132,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--watch",
         nargs="?",
-        type=float,
-        const=30.0,
+        type=int,
+        const=30,
         metavar="SECONDS",
         help="write the page again every so many seconds (default 30) until the runs have ended",
     )
@@ -140,7 +142,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _check(args: argparse.Namespace) -> None:
     if args.watch is not None and not args.watch >= 1:
-        raise SpecError(f"--watch {args.watch:g} must be at least 1 second")
+        raise SpecError(f"--watch {args.watch} must be at least 1 second")
     if args.suggest_space is not None and len(args.runs) > 1:
         raise SpecError("--suggest-space takes one run; give one")
     if args.group is not None and len(args.runs) < 2:
@@ -183,48 +185,45 @@ def _compare(args: argparse.Namespace, runs: list[Results]) -> Comparison | None
 
 def _write(args: argparse.Namespace, runs: list[Results], console: Console) -> list[str]:
     """Write everything that is asked for; return where it is, in words."""
-    told = []
-    refresh = args.watch if any(run.ended is None for run in runs) else None
-    with console.status("writing") if console.is_terminal else _Nothing():
-        for run, folder in zip(runs, _folders(args, runs), strict=True):
-            report = write_report(run, folder / "report.html", refresh_s=refresh)
-            told.append(f"Report: {report}")
+    folder = _output(args, runs)
+    watched = args.watch if any(run.ended is None for run in runs) else None
+    with console.status("writing") if console.is_terminal else nullcontext():
+        report = write_report(
+            runs[0],
+            folder / "report.html",
+            others=runs[1:],
+            groups=args.group,
+            over=args.over,
+            intervals=watched is None,
+            refresh_s=watched,
+        )
+        told = [f"Report: {report}"]
+        for run, place in zip(runs, _places(folder, runs), strict=True):
             if args.frames == "parquet":
-                told.append(f"Frames: {run.to_parquet(folder / 'frames')}")
+                told.append(f"Frames: {run.to_parquet(place / 'frames')}")
             elif args.frames == "csv":
-                told.append(f"Frames: {run.to_csv(folder / 'frames')}")
+                told.append(f"Frames: {run.to_csv(place / 'frames')}")
             if args.images:
-                write_images(run, folder / "images", args.images)
-                told.append(f"Pictures: {folder / 'images'}")
+                drawn = pictures(run, try_importance(run))
+                write_images(drawn, place / "images", [args.images])
+                told.append(f"Pictures: {place / 'images'}")
             if args.tensorboard:
-                write_tensorboard(run, folder / "tensorboard")
-                told.append(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
-        comparison = _compare(args, runs)
-        if comparison is not None:
-            path = _output(args) / "comparison.html"
-            told.append(f"Comparison: {write_comparison(comparison, runs, path)}")
+                write_tensorboard(run, place / "tensorboard")
+                told.append(f"TensorBoard: tensorboard --logdir {place / 'tensorboard'}")
     if args.suggest_space is not None:
         told.append(f"Search space: {args.suggest_space}")
     return told
 
 
-class _Nothing:
-    """No progress is shown where nobody is looking."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *args: object) -> None: ...
+def _output(args: argparse.Namespace, runs: list[Results]) -> Path:
+    if args.output is not None:
+        return Path(args.output).expanduser()
+    return runs[0].folder / "analysis" if len(runs) == 1 else Path("comparison")
 
 
-def _output(args: argparse.Namespace) -> Path:
-    return Path(args.output or "comparison").expanduser()
-
-
-def _folders(args: argparse.Namespace, runs: list[Results]) -> list[Path]:
-    """Where each run's files go."""
-    if len(runs) > 1:
-        return [_output(args) / name for name in names_of(runs)]
-    return [Path(args.output).expanduser() if args.output else runs[0].folder / "analysis"]
+def _places(folder: Path, runs: list[Results]) -> list[Path]:
+    """Where each run's own files go."""
+    return [folder] if len(runs) == 1 else [folder / name for name in names_of(runs)]
 
 
 def _print_next(args: argparse.Namespace, run: Results, console: Console) -> None:

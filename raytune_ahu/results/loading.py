@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from raytune_ahu.errors import AhuError, RecordError, RunNotFoundError, SpecError
-from raytune_ahu.experiment import SPEC_VERSION, ExperimentSpec
+from raytune_ahu.errors import RecordError, RunNotFoundError, SpecError
 from raytune_ahu.final_test import readings_of
-from raytune_ahu.finding import find_run
+from raytune_ahu.finding import find_run, spec_of
 from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_json
 from raytune_ahu.results.ray_runs import is_ray_run, load_ray_run
 from raytune_ahu.results.reader import frames_of, levels_of, read_log
@@ -79,7 +76,7 @@ def _folder(run: str, storage_path: str, record_path: str) -> Path:
 
 def _load(folder: Path) -> Results:
     recorded = read_json(folder / SPEC_FILE)
-    spec = _spec(folder, recorded)
+    spec = spec_of(folder / SPEC_FILE, recorded)
     levels = levels_of(spec)
     notes = []
     if (folder / LOG_FILE).exists():
@@ -121,20 +118,3 @@ def _load(folder: Path) -> Results:
         test_reads=readings_of(events),
         provenance={key: recorded[key] for key in _PROVENANCE if key in recorded},
     )
-
-
-def _spec(folder: Path, recorded: Mapping[str, Any]) -> ExperimentSpec:
-    """Read the specification; what it says of places may have changed since."""
-    path = folder / SPEC_FILE
-    try:
-        version = recorded["spec"]["spec_version"]
-        if isinstance(version, int) and version > SPEC_VERSION:
-            raise RecordError(
-                f"{path} was written by a newer version (spec_version={version}, this one reads "
-                f"up to {SPEC_VERSION}); install that version to read it"
-            )
-        return ExperimentSpec.from_dict(recorded["spec"])
-    except RecordError:
-        raise
-    except (AhuError, KeyError, TypeError) as error:
-        raise RecordError(f"{path} is damaged ({error}); restore it from a copy") from error

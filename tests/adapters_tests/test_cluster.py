@@ -86,7 +86,7 @@ print(ray.get(Worker.remote().answer.remote(), timeout=60))
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("mode", ["token", "disabled"])
+@pytest.mark.parametrize("mode", ["token", pytest.param("disabled", marks=pytest.mark.slow)])
 def test_a_cluster_is_joined_with_the_token_that_it_asks_for(tmp_path, mode):
     """With the right token, a wrong one, and none at all; actors really run in the end."""
     token = "right" * 8

@@ -427,7 +427,9 @@ def test_a_worker_that_cannot_be_reset_fails_its_trial(tmp_path, toy_trainable):
     assert all(status.is_final for status in statuses)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_ctrl_c_and_preemption_end_a_run_in_order_and_no_epoch_is_run_twice(
     root, tmp_path, toy_trainable, number
 ):
@@ -441,6 +443,7 @@ def test_ctrl_c_and_preemption_end_a_run_in_order_and_no_epoch_is_run_twice(
     assert_record_is_complete(result)
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_the_first_trial_ends_a_run_in_order_as_well(root, tmp_path):
     driver = start_driver(root, tmp_path, "asha")
     wait_for_reports(driver, tmp_path / "toy", 0)

@@ -180,6 +180,7 @@ def test_the_check_leaves_nothing_behind(places):
     assert [list((places / name).iterdir()) for name in ("both", "own", "read_only")] == [[]] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_ray_stores_checkpoints_under_the_same_uri(s3_server, tmp_path, toy_trainable):
     storage_path = s3_server.format(f"ray-{uuid.uuid4().hex}")

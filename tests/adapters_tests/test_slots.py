@@ -354,6 +354,7 @@ print("TAKEN", json.loads(metrics[0]["taken"]) == spec.resources, {one["gpus"] f
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_trials_run_where_what_they_take_is(tmp_path):
     """Several GPUs, a fraction of a custom resource and a kind of accelerator, at once."""

@@ -47,7 +47,7 @@ def checkpoints(folder):
 # --- time-out ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["step", "setup", "reset"])
+@pytest.mark.parametrize("where", ["step", pytest.param("setup", marks=pytest.mark.slow), "reset"])
 def test_a_trial_that_hangs_is_ended_and_the_others_go_on(
     tmp_path, toy_trainable, monkeypatch, where
 ):
@@ -190,6 +190,7 @@ def test_an_error_in_the_trainables_own_loading_is_its_own_fault(tmp_path, toy_t
     assert "'weights'" in errors(result.folder)[-1]["error"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_tried_again_comes_first(tmp_path, toy_trainable):
     settings = {"fail_once_at": 2, "epoch_s": 0.05}
     spec = make_spec(tmp_path, num_samples=6, scheduler="none", max_epochs=4, settings=settings)

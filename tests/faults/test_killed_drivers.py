@@ -52,7 +52,7 @@ def assert_kills_change_nothing(start_run, options, kills, *, seed, most_events)
 @pytest.mark.parametrize(
     ("search", "scheduler"),
     [
-        ("bohb", "asha"),
+        pytest.param("bohb", "asha", marks=pytest.mark.slow),
         pytest.param("bohb", "asha-promotion", marks=pytest.mark.slow),
         pytest.param("random", "asha", marks=pytest.mark.slow),
     ],

@@ -65,6 +65,7 @@ def test_a_configuration_that_always_kills_its_worker_fails_and_the_others_go_on
         assert began == [1] + [2] * MAX_LOSSES
 
 
+@pytest.mark.slow
 def test_a_worker_killed_between_two_trials_fails_neither(start_run):
     """It idles while its last trial's end is recorded; the next trial is to reuse it."""
     run = start_run(max_failures=0, num_samples=6, max_concurrent=1)

@@ -94,6 +94,7 @@ def test_the_trial_of_a_lost_node_goes_on_elsewhere_before_any_new_one(
     assert {e["metrics"]["node"] for e in after} == {second}
 
 
+@pytest.mark.slow
 def test_a_node_that_joins_during_the_run_takes_trials(bare_cluster, add_node, start_run):
     add_node()
     run = start_run(cluster=bare_cluster, num_samples=None, time_budget_s=600.0, scheduler="none")

@@ -7,19 +7,17 @@ something the user can mend (one line says what), 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import os
 import shlex
-import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
+from exports import export_image_classifier
+from loggers import loggers_of
 from options import (
     CHANGEABLE_ON_RESUME,
     DEFAULTS,
@@ -33,6 +31,8 @@ from options import (
     read_options,
 )
 from rich.console import Console
+from terminal import complain, interpreter, make_console, print_command
+from winner import Export, Wishes, follow, read_wishes
 
 from raytune_ahu import ExperimentSpec, SearchSpace
 from raytune_ahu.adapters import (
@@ -48,8 +48,9 @@ from raytune_ahu.adapters import (
 from raytune_ahu.adapters.summary import plural
 from raytune_ahu.errors import AhuError, SpaceError, SpecError
 from raytune_ahu.finding import find_run
+from raytune_ahu.results import load, prior_trials
 from raytune_ahu.run_folder import check_new_run, check_old_run
-from raytune_ahu.search import searcher_for
+from raytune_ahu.search import PriorTrial, searcher_for
 from raytune_ahu.seeding import generator
 from raytune_ahu.space.discrete import Listed
 from raytune_ahu.storage import CheckpointStorage, is_uri, run_uri
@@ -57,6 +58,12 @@ from raytune_ahu.types import TrialStatus
 from schedulers import scheduler_for
 from schedulers.ray_scheduler import RayScheduler
 from trainables import ReadyTrainable, default_space_path
+
+_FREE_BESIDE_WISHES = frozenset(
+    (FREE_ON_RESUME | CHANGEABLE_ON_RESUME)
+    - {"resume", "retry_failed", "num_samples", "time_budget", "keep_best"}
+)
+"""Options that start no search, and may say how the best of a recorded one is trained again."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ class Script:
     the best trial of each keeps its checkpoint."""
     finish: Callable[[RunResult, Console], None] = lambda result, console: None
     """Called at the end of a run that found something, after the summary."""
+    export: Export = export_image_classifier
+    """Writes the retrained winner down (--retrain-best)."""
 
 
 def image_script(key: str, trainable: type[ReadyTrainable], doc: str | None) -> Script:
@@ -99,19 +108,25 @@ def main(script: Script, argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     console = make_console()
     try:
+        wishes = read_wishes(args, _FREE_BESIDE_WISHES)
+        if wishes is not None and wishes.run is not None:
+            return _follow(wishes, None, args, script, console, leave_ray=not was_connected)
         if args.resume is not None:
             result = _resume(args, script, console)
         else:
             result = _start(args, script, console)
         print_summary(result, console)
         if result.state.incumbent is not None and result.ended != "interrupted":
+            if wishes is not None:
+                spec = result.spec
+                return _follow(wishes, spec, args, script, console, leave_ray=not was_connected)
             _finish(script, result, console, leave_ray=not was_connected)
         _print_next(result, console)
     except AhuError as error:
-        _complain(f"error: {' '.join(str(error).split())}")
+        complain(f"error: {' '.join(str(error).split())}")
         return 2
     except KeyboardInterrupt:
-        _complain("interrupted at once; what was recorded is kept, --resume goes on")
+        complain("interrupted at once; what was recorded is kept, --resume goes on")
         return 130
     if result.ended == "interrupted":
         return 130
@@ -129,9 +144,32 @@ def _finish(script: Script, result: RunResult, console: Console, *, leave_ray: b
         signal.signal(signal.SIGTERM, before)
 
 
-def _complain(line: str) -> None:
-    with contextlib.suppress(OSError):  # whoever read it may be gone
-        print(line, file=sys.stderr)
+def _follow(
+    wishes: Wishes,
+    spec: ExperimentSpec | None,
+    args: argparse.Namespace,
+    script: Script,
+    console: Console,
+    *,
+    leave_ray: bool,
+) -> int:
+    """Do what is wished with the best of a run: of a recorded one, or of the search before."""
+    changes: dict[str, Any] = {}
+    if spec is None:
+        spec = _find(wishes.run or "", args, script)
+        changes = _changes(args, spec)
+        script.trainable.prepare(spec.settings)
+    return follow(
+        wishes,
+        spec.folder,
+        script.trainable,
+        script.export,
+        console,
+        connect=lambda: connect(args.address, verbose=args.verbose),
+        leave_ray=leave_ray,
+        changes=changes,
+        verbose=args.verbose,
+    )
 
 
 # --- a new run
@@ -197,6 +235,7 @@ def _start(args: argparse.Namespace, script: Script, console: Console) -> RunRes
     if args.retry_failed:
         raise SpecError("--retry-failed goes with --resume: a new run has no failed trials")
     check_new_run(spec)
+    spec = _warm_start(spec, values.get("warm_start", []), choice, console)
     if is_uri(spec.storage_path):
         CheckpointStorage(spec.storage_path, spec.name).check_writable()
     try:
@@ -205,6 +244,7 @@ def _start(args: argparse.Namespace, script: Script, console: Console) -> RunRes
         raise SpaceError(f"{path}: {error}") from error
     scheduler_for(spec)
     spec = spec.replace(settings=trainable.prepare(spec.settings))
+    callbacks = loggers_of(args, spec, console)
     connect(args.address, verbose=args.verbose)
     if args.gpus_per_trial is None and has_gpus():
         spec = spec.replace(gpus_per_trial=1.0)
@@ -216,6 +256,7 @@ def _start(args: argparse.Namespace, script: Script, console: Console) -> RunRes
         scheduler=RayScheduler(scheduler_for(spec)),
         verbose=args.verbose,
         console=console,
+        callbacks=callbacks,
     )
 
 
@@ -244,6 +285,34 @@ def _one_of_each(
                 point[other] = default
         points.append(point)
     return tuple(points)
+
+
+def _warm_start(
+    spec: ExperimentSpec, runs: Sequence[str], choice: str | None, console: Console
+) -> ExperimentSpec:
+    """Let the searcher begin with what earlier runs have seen.
+
+    First points are left out whose value of the script's main choice has been seen.
+    """
+    if not runs:
+        return spec
+    prior: list[PriorTrial] = []
+    for name in runs:
+        earlier = load(name, storage_path=spec.storage_path, record_path=spec.record_path or "runs")
+        found = prior_trials(earlier, spec.space, spec.metric, spec.mode)
+        outside = f" ({found.n_outside} lie outside)" if found.n_outside else ""
+        console.print(
+            f"Warm start: {plural(len(found.trials), 'trial')} of run {earlier.name} that "
+            f"lie in this search space{outside}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        prior += found.trials
+    seen = [trial.configuration.get(choice) for trial in prior] if choice else []
+    points = tuple(point for point in spec.points_to_evaluate if point.get(choice) not in seen)
+    return spec.replace(
+        prior_trials=tuple(trial.to_dict() for trial in prior), points_to_evaluate=points
+    )
 
 
 def _listed(space: SearchSpace) -> dict[str, list[Any]]:
@@ -309,17 +378,7 @@ def _size(spec: ExperimentSpec) -> str:
 
 def _resume(args: argparse.Namespace, script: Script, console: Console) -> RunResult:
     trainable = script.trainable
-    mine = f"{trainable.__module__}:{trainable.__name__}"
-    spec = find_run(
-        args.resume,
-        storage_path=args.storage_path or DEFAULTS["storage_path"],
-        record_path=args.record_path or DEFAULTS["storage_path"],
-        trainable=mine,
-    )
-    if spec.trainable != mine:
-        raise SpecError(
-            f"run {spec.name!r} tunes {spec.trainable}, this script {mine}; use its own"
-        )
+    spec = _find(args.resume, args, script)
     refused = [
         f"--{name.replace('_', '-')}"
         for name, value in vars(args).items()
@@ -329,16 +388,10 @@ def _resume(args: argparse.Namespace, script: Script, console: Console) -> RunRe
         raise SpecError(
             f"{', '.join(refused)} cannot be changed when a run is resumed; start a new run instead"
         )
-    given = {name: getattr(args, name) for name in CHANGEABLE_ON_RESUME}
-    changes = {name: value for name, value in given.items() if value is not None}
-    if "resource" in changes:
-        added = changes.pop("resource")
-        changes["resources_per_trial"] = read_amounts(added, spec.resources_per_trial)
-    if "accelerator_type" in changes:
-        changes["accelerator_type"] = read_accelerator(args.accelerator_type)
-    spec = spec.replace(**{FIELDS.get(name, name): value for name, value in changes.items()})
+    spec = spec.replace(**_changes(args, spec))
     check_old_run(spec)
     spec = spec.replace(settings=trainable.prepare(spec.settings))
+    callbacks = loggers_of(args, spec, console)
     connect(args.address, verbose=args.verbose)
     Slots(spec.resources, spec.max_concurrent).check()
     _announce(spec, console)
@@ -350,7 +403,41 @@ def _resume(args: argparse.Namespace, script: Script, console: Console) -> RunRe
         retry_failed=bool(args.retry_failed),
         verbose=args.verbose,
         console=console,
+        callbacks=callbacks,
     )
+
+
+def _find(run: str, args: argparse.Namespace, script: Script) -> ExperimentSpec:
+    """Find a recorded search of this script's trainable; the newest one where none is named."""
+    mine = f"{script.trainable.__module__}:{script.trainable.__name__}"
+    spec = find_run(
+        run,
+        storage_path=args.storage_path or DEFAULTS["storage_path"],
+        record_path=args.record_path or DEFAULTS["storage_path"],
+        trainable=mine,
+    )
+    if spec.trainable != mine:
+        raise SpecError(
+            f"run {spec.name!r} tunes {spec.trainable}, this script {mine}; use its own"
+        )
+    if spec.rerun_of is not None:
+        raise SpecError(
+            f"run {spec.name!r} trains the best of run {spec.rerun_of!r} again; to go on with it, "
+            f"give --retrain-best {spec.rerun_of}, or --repeat-best"
+        )
+    return spec
+
+
+def _changes(args: argparse.Namespace, spec: ExperimentSpec) -> dict[str, Any]:
+    """The fields of a recorded specification that the options change."""
+    given = {name: getattr(args, name) for name in CHANGEABLE_ON_RESUME}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if "resource" in changes:
+        added = changes.pop("resource")
+        changes["resources_per_trial"] = read_amounts(added, spec.resources_per_trial)
+    if "accelerator_type" in changes:
+        changes["accelerator_type"] = read_accelerator(args.accelerator_type)
+    return {FIELDS.get(name, name): value for name, value in changes.items()}
 
 
 def _print_next(result: RunResult, console: Console) -> None:
@@ -370,37 +457,3 @@ def _print_next(result: RunResult, console: Console) -> None:
     else:
         console.print("Next: go on where it stopped:")
     print_command(command, console)
-
-
-def print_command(command: str, console: Console) -> None:
-    """Print a command to be typed, on a line of its own."""
-    console.print(f"  {command}", style="bold", highlight=False, soft_wrap=True, markup=False)
-
-
-def interpreter() -> str:
-    """The command that started this process, as one would type it here."""
-    running = Path(sys.executable)
-    if shutil.which("python") == str(running):
-        return "python"
-    inside = running.is_relative_to(Path.cwd())
-    return shlex.quote(str(running.relative_to(Path.cwd()) if inside else running))
-
-
-class _Unbreakable(io.TextIOBase):
-    """Standard output that goes on quietly when its reader has gone (`... | head`)."""
-
-    def write(self, text: str) -> int:
-        encoding = sys.stdout.encoding or "utf-8"
-        try:
-            sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
-            sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return len(text)
-
-
-def make_console() -> Console:
-    """Make the console that a run talks to."""
-    if sys.stdout.isatty():
-        return Console()
-    return Console(file=cast("IO[str]", _Unbreakable()))

@@ -10,6 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
+from loggers import OPTIONS as LOGGER_OPTIONS
+from loggers import add_logger_options
+from winner import OPTIONS as WINNER_OPTIONS
+from winner import add_winner_options
 
 from raytune_ahu.errors import SpecError
 from raytune_ahu.search import SEARCHERS
@@ -59,6 +63,8 @@ FREE_ON_RESUME = {
     "verbose",
     "storage_path",
     "record_path",
+    *WINNER_OPTIONS,
+    *LOGGER_OPTIONS,
 }
 """Options that say where and how to run, and where to look for the run."""
 
@@ -107,6 +113,13 @@ def make_parser(
         metavar="KEY=VALUE",
         help="an option of the searcher, may be repeated; bohb: random_fraction, top_fraction, "
         "n_candidates, engine=hpbandster, ...; grid: points_per_parameter, shuffle",
+    )
+    how.add_argument(
+        "--warm-start",
+        action="append",
+        metavar="RUN",
+        help="begin with what an earlier run has learnt (its name or folder), as far as it lies in "
+        "the search space; may be repeated. The data should be the same",
     )
     how.add_argument("--scheduler", choices=list(SCHEDULERS), help="(default asha)")
     how.add_argument(
@@ -215,6 +228,8 @@ def make_parser(
         help="instead of the live view: Ray's own tables, what workers print, and Ray's loggers "
         "(result.json, progress.csv and TensorBoard files per trial)",
     )
+    add_winner_options(parser)
+    add_logger_options(parser)
     _add_fault_options(parser)
     parser.set_defaults(resume=None)
     parser.epilog = (

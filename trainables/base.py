@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar
 
+from raytune_ahu.errors import SpecError
 from raytune_ahu.types import Configuration
 from trainables.data.images import Subset
 from trainables.epoch_trainable import EpochTrainable
-from trainables.loops import Training, evaluate, train_epoch
+from trainables.loops import Optimised, Training, evaluate, train_epoch
 
 
 class TorchTrainable(EpochTrainable):
@@ -33,6 +34,9 @@ class TorchTrainable(EpochTrainable):
                     validation=Subset.whole(inputs[500:], targets[500:]),
                     batch_size=50,
                 )
+
+    A configuration that is chosen can be trained on training and validation rows together, where
+    there is `load_test` and `build` makes no schedule (or heeds `fits_all`, see `final_training`).
     """
 
     metric: ClassVar[str] = "validation_accuracy"
@@ -49,6 +53,11 @@ class TorchTrainable(EpochTrainable):
             settings: The fixed values of the experiment.
         """
 
+    @property
+    def training(self) -> Training:
+        """What is trained, in its present state."""
+        return self._training
+
     def load_test(self) -> Subset:
         """Open the test rows. Called by `evaluate_test` only.
 
@@ -61,9 +70,44 @@ class TorchTrainable(EpochTrainable):
         """Measure the model on the test split: `test_loss`, `test_accuracy`, ...
 
         For the final evaluation of a chosen configuration only; nothing else reads that split.
+
+        Raises:
+            NotImplementedError: As `load_test`.
         """
         measured = evaluate(self._training, self.load_test().to(self.device), self._precision)
         return {f"test_{name}": value for name, value in measured.items()}
+
+    @classmethod
+    def check_retraining(cls) -> None:
+        """Check that there is a test split.
+
+        Raises:
+            SpecError: If not.
+        """
+        if cls.load_test is TorchTrainable.load_test:
+            raise SpecError(
+                f"{cls.__name__} has no test split to test a retrained model on; implement its "
+                "load_test"
+            )
+
+    def final_training(self, training: Optimised) -> Optimised:
+        """Add the validation rows to the training rows.
+
+        A schedule was made by `build` for the steps of the training rows alone. A trainable with
+        one heeds `fits_all` in its `build`, and overrides this method to return `training`.
+
+        Raises:
+            SpecError: If there is a schedule.
+        """
+        assert isinstance(training, Training)
+        if training.schedule is not None:
+            raise SpecError(
+                f"the schedule of {type(self).__name__} was made for its training rows alone; have "
+                "`build` put all rows into `train` where `self.fits_all`, and override "
+                "final_training to return its argument"
+            )
+        training.train = training.train.joined(training.validation)
+        return training
 
     def _train_epoch(self) -> float:
         return train_epoch(

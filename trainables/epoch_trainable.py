@@ -19,10 +19,11 @@ from ray.tune import Trainable
 
 from raytune_ahu.errors import CheckpointError, MetricError, SpecError
 from raytune_ahu.seeding import derive_seed
-from raytune_ahu.types import Configuration, Mode
+from raytune_ahu.types import FIT_ON_ALL, FIT_ON_KEY, TRIAL_SEED_KEY, Configuration, Mode
 from trainables.checkpoint import read_checkpoint, write_checkpoint
 from trainables.loops import Optimised, Precision
 
+FITS = ("train", FIT_ON_ALL)
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -32,8 +33,10 @@ class EpochTrainable(Trainable):
     Subclasses implement `build`, `_train_epoch` and `_validate`. The configuration that Ray passes
     holds the hyperparameters and, under `settings`, the fixed values of the experiment. Understood
     here: `seed` (default 0), `max_epochs` (default `default_max_epochs`), `precision` (`float32` by
-    default, `bfloat16`, or `float16` on CUDA) and `deterministic` (default true: only reproducible
-    convolutions on CUDA).
+    default, `bfloat16`, or `float16` on CUDA), `deterministic` (default true: only reproducible
+    convolutions on CUDA) and `fit_on` (`train` by default; `train+validation` for a configuration
+    that is chosen, see `final_training`). A configuration may hold a `trial_seed`, which takes the
+    place of `seed` for the trial's own randomness; data and splits still follow `seed`.
 
     `step` reports what `_validate` returns, `train_loss` (mean over the epoch), `epoch` (from 1),
     `learning_rate` (of the next gradient step) and `epoch_s` (seconds). A training that diverged
@@ -42,7 +45,7 @@ class EpochTrainable(Trainable):
 
     What is promised, given one device: the same configuration and settings give the same numbers,
     in a fresh worker or a reused one; a trial that was saved and restored goes on as if it had
-    never stopped, bit for bit. All randomness comes from generators seeded by name from `seed`;
+    never stopped, bit for bit. All randomness comes from generators seeded by name from the seed;
     torch's global generator, which dropout and initialisation draw from, is lent out during
     `build` and each epoch and put back as it was. Numpy's and Python's global generators are not
     looked after: take `self.generator(name)` instead.
@@ -67,7 +70,8 @@ class EpochTrainable(Trainable):
     _build_error: Exception | None  # what a reset raised, until somebody can be told
     _configuration: Configuration
     _settings: dict[str, Any]
-    _seed: int
+    _seed: int  # of the trial's own randomness
+    _data_seed: int  # of what all trials share
     _epoch: int  # epochs trained
     _failure: str | None  # why the trial diverged
     _metric: str  # what is tuned
@@ -83,7 +87,7 @@ class EpochTrainable(Trainable):
         """Make model and optimizer of a new trial. torch's generator is seeded before.
 
         Args:
-            configuration: The hyperparameters, without `settings`.
+            configuration: The hyperparameters, without `settings` and `trial_seed`.
             settings: The fixed values of the experiment.
         """
 
@@ -100,6 +104,43 @@ class EpochTrainable(Trainable):
         """Return the metric that an experiment with these settings tunes."""
         return cls.metric
 
+    @classmethod
+    def check_retraining(cls) -> None:
+        """Check that a chosen configuration can be trained on all data, and tested.
+
+        Raises:
+            SpecError: If not. So it is unless a subclass says otherwise.
+        """
+        raise SpecError(
+            f"{cls.__name__} cannot be trained on training and validation data together; implement "
+            "final_training, evaluate_test and check_retraining"
+        )
+
+    @property
+    def fits_all(self) -> bool:
+        """Whether this trial trains on training and validation data: its settings say so."""
+        return bool(self._settings.get(FIT_ON_KEY) == FIT_ON_ALL)
+
+    def final_training(self, training: Optimised) -> Optimised:
+        """Make a training on all data out of what `build` made; called where `fits_all`.
+
+        Here it is taken as it is, for a `build` that heeds `fits_all` itself.
+
+        Raises:
+            SpecError: If it cannot be done.
+        """
+        return training
+
+    def evaluate_test(self) -> dict[str, float]:
+        """Measure the model on the test split; names start with `test_`.
+
+        For the final evaluation of a chosen configuration only; nothing else reads that split.
+
+        Raises:
+            NotImplementedError: If there is no test split.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no test split")
+
     def extra_state(self) -> dict[str, Any]:
         """Return what a checkpoint holds besides: tensors and plain values."""
         return {}
@@ -108,10 +149,16 @@ class EpochTrainable(Trainable):
         """Take up what `extra_state` returned."""
 
     def generator(self, name: str) -> torch.Generator:
-        """Return the trial's own CPU generator of that name; its state is in every checkpoint."""
+        """Return the trial's own CPU generator of that name; its state is in every checkpoint.
+
+        `data`, and names that begin with `data/`, follow the root seed whatever the trial's seed
+        is: what is drawn there is the same for all trials.
+        """
         if name not in self._generators:
+            is_data = name.partition("/")[0] == "data"
+            seed = self._data_seed if is_data else self._seed
             generator = torch.Generator()
-            generator.manual_seed(derive_seed(self._seed, "trial", name))
+            generator.manual_seed(derive_seed(seed, "trial", name))
             self._generators[name] = generator
         return self._generators[name]
 
@@ -157,7 +204,7 @@ class EpochTrainable(Trainable):
         if self._failure is None:
             with self._own_randomness():
                 train_loss = self._train_epoch()
-                if math.isfinite(train_loss):
+                if math.isfinite(train_loss) and not self.fits_all:
                     metrics = self._validate()
                     self._check_metric(metrics)
                     self._metric_names = list(metrics)
@@ -246,14 +293,17 @@ class EpochTrainable(Trainable):
         settings = dict(config.get("settings") or {})
         self._settings = settings
         self._configuration = {key: v for key, v in config.items() if key != "settings"}
-        self._seed = int(settings.get("seed", 0))
+        self._data_seed = int(settings.get("seed", 0))
+        self._seed = int(config.get(TRIAL_SEED_KEY, self._data_seed))
+        if settings.get(FIT_ON_KEY, "train") not in FITS:
+            raise SpecError(f"fit_on={settings[FIT_ON_KEY]!r} must be one of {', '.join(FITS)}")
         self.max_epochs = int(settings.get("max_epochs", self.default_max_epochs))
         if self.max_epochs < 1:
             raise SpecError(f"max_epochs={self.max_epochs} must be at least 1")
         self._epoch = 0
         self._failure = None
         self._metric = self.metric_of(settings)
-        self._metric_names = [self._metric, *self._other_metrics]
+        self._metric_names = [] if self.fits_all else [self._metric, *self._other_metrics]
         self._generators = {}
         self._use_resources()
         self._precision = self._make_precision()
@@ -261,8 +311,10 @@ class EpochTrainable(Trainable):
             self.device.type, enabled=self._precision.dtype is torch.float16
         )
         self._torch_rng = self._seeded_torch_rng("global")
+        hyperparameters = {k: v for k, v in self._configuration.items() if k != TRIAL_SEED_KEY}
         with self._own_randomness():
-            self._training = self.build(self._configuration, settings)
+            training = self.build(hyperparameters, settings)
+            self._training = self.final_training(training) if self.fits_all else training
         self._training.to(self.device)
 
     def _use_resources(self) -> None:

@@ -13,15 +13,15 @@ from torch import nn
 from torch.nn import functional
 
 from raytune_ahu.errors import SpecError
-from raytune_ahu.types import Configuration
+from raytune_ahu.types import FIT_ON_ALL, Configuration
 from trainables.base import TorchTrainable
 from trainables.data import registry
 from trainables.data.augment import Augment, Normalise
 from trainables.data.images import ImageSplits, Subset, n_batches
 from trainables.data.source import Say
-from trainables.epoch_trainable import PRECISIONS
+from trainables.epoch_trainable import FITS, PRECISIONS
 from trainables.hyperparameters import choice, number, parse, switch, text, whole
-from trainables.loops import Training
+from trainables.loops import Optimised, Training
 from trainables.optimisation import Optimisation, make_optimizer, make_schedule, penalise
 from trainables.ready_trainable import ReadyTrainable
 
@@ -35,7 +35,8 @@ class ImageSettings:
     data_dir: str | None = text(None, optional=True)
     """Folder of the data set's files and of the decoded images; absolute on every machine."""
     seed: int = whole(0, 0, 2**62)
-    """Root seed: split, initialisation, order, augmentation, dropout. All trials share it."""
+    """Root seed: split, initialisation, order, augmentation, dropout. All trials share it; all but
+    the split follow a configuration's `trial_seed` where there is one."""
     max_epochs: int = whole(9, 1, 100_000)
     """Epochs of a full training; the learning-rate schedule spans them."""
     image_size: int | None = whole(None, 4, 1024, optional=True)
@@ -52,6 +53,8 @@ class ImageSettings:
     """Number type of the forward pass."""
     deterministic: bool = switch(True)
     """Only reproducible convolutions on CUDA."""
+    fit_on: str = choice("train", FITS)
+    """`train+validation`: for a chosen configuration; nothing is validated then."""
 
 
 class ImageTrainable(ReadyTrainable, TorchTrainable):
@@ -121,6 +124,7 @@ class ImageTrainable(ReadyTrainable, TorchTrainable):
             validation_fraction=settings.validation_fraction,
             train_images=settings.train_images,
             seed=settings.seed,
+            fit_all=settings.fit_on == FIT_ON_ALL,
         )
 
     def build(self, configuration: Configuration, settings: dict[str, Any]) -> Training:
@@ -145,6 +149,26 @@ class ImageTrainable(ReadyTrainable, TorchTrainable):
             transform=Normalise(splits.mean, splits.std, self.device),
             penalise=penalise(model.parameters(), h.l1, h.l2),
         )
+
+    def describe(self) -> str:
+        """Say in words which data the model was trained on, and how they are split."""
+        settings = self.resolve_settings(self._settings)
+        train, validation = len(self.training.train), len(self.training.validation)
+        used = f"Trained on {train:,} images, validated on {validation:,}."
+        if self.fits_all:
+            used = (
+                f"The search trained on {train - validation:,} images of its training part and "
+                f"validated on {validation:,}; this model was trained on all {train:,}."
+            )
+        return (
+            f"Data set `{settings.dataset}`, images of {settings.image_size} x "
+            f"{settings.image_size} pixels. {used} The split keeps the share of each class, seed "
+            f"{settings.seed}. The test split is the data set's test part."
+        )
+
+    def final_training(self, training: Optimised) -> Optimised:
+        """Return it as it is: `build` has loaded all images, and made the schedule for them."""
+        return training
 
     def load_test(self) -> Subset:
         """Open the data set's test images."""

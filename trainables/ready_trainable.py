@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
-from raytune_ahu.types import Configuration
+from raytune_ahu.types import TRIAL_SEED_KEY, Configuration
 from trainables.data.source import Say
 from trainables.epoch_trainable import EpochTrainable
 from trainables.hyperparameters import parse
@@ -97,7 +97,11 @@ class ReadyTrainable(EpochTrainable):
         Raises:
             SpaceError: If one is unknown or out of range; the message lists what is allowed.
         """
-        values = {name: value for name, value in configuration.items() if name != "settings"}
+        values = {
+            name: value
+            for name, value in configuration.items()
+            if name not in ("settings", TRIAL_SEED_KEY)
+        }
         parse(cls.hyperparameters, values)
 
 

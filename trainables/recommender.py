@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from raytune_ahu.errors import CheckpointError, DataError, SpecError
 from raytune_ahu.seeding import generator
-from raytune_ahu.types import Configuration
+from raytune_ahu.types import FIT_ON_ALL, Configuration
 from trainables.data.interactions import (
     INTERACTION_DATASETS,
     data_digest,
@@ -122,6 +123,8 @@ class RecommenderTrainable(ReadyTrainable):
     def step(self) -> dict[str, Any]:
         """Train one epoch, report it, and end the trial where it has long got no better."""
         result = super().step()
+        if self.fits_all:
+            return result
         value = result[self._metric]
         if value > self.best_value:
             self.best_epoch, self.best_value = self._epoch, value
@@ -145,8 +148,18 @@ class RecommenderTrainable(ReadyTrainable):
         weights = state["best_weights"]
         self._best_weights = {name: tensor.to(self.device) for name, tensor in weights.items()}
 
+    @classmethod
+    def check_retraining(cls) -> None:
+        """Do nothing: it can be."""
+
+    def evaluate_test(self) -> dict[str, float]:
+        """Measure the model as `rank_test` does: means over users, such as `test_ndcg@10`."""
+        return {f"test_{name}": value for name, value in self.rank_test().means().items()}
+
     def use_best_weights(self) -> int:
         """Put the weights of the best epoch into the model, for use; training ends with that.
+
+        Where it `fits_all`, the best epoch was known before, and is the newest one.
 
         Returns:
             The best epoch.
@@ -154,6 +167,9 @@ class RecommenderTrainable(ReadyTrainable):
         Raises:
             CheckpointError: If no epoch gave a finite value.
         """
+        if self.fits_all:
+            self._training.model.eval()
+            return self._epoch
         if not self._best_weights:
             raise CheckpointError("the trial has no epoch with a finite metric; use another trial")
         self._training.model.load_state_dict(self._best_weights)
@@ -192,13 +208,24 @@ class RecommenderTrainable(ReadyTrainable):
 
 
 def load_data(settings: RecommenderSettings, device: torch.device) -> RecommenderData:
-    """Open training and validation interactions on a device; one copy for all trials there."""
-    return _on_device(tuple(settings.loading.items()), device)
+    """Open training and validation interactions on a device; one copy for all trials there.
+
+    Where the settings say that all is trained on, none are left for validation.
+    """
+    fit_all = settings.fit_on == FIT_ON_ALL
+    return _on_device(tuple(settings.loading.items()), fit_all, device)
 
 
 @lru_cache(maxsize=2)
-def _on_device(loading: tuple[tuple[str, Any], ...], device: torch.device) -> RecommenderData:
-    return load_recommender_data(**dict(loading)).to(device)
+def _on_device(
+    loading: tuple[tuple[str, Any], ...], fit_all: bool, device: torch.device
+) -> RecommenderData:
+    data = load_recommender_data(**dict(loading))
+    if fit_all:
+        nobody = torch.zeros(data.n_users, dtype=torch.bool)
+        everything = load_before_test(**dict(loading))
+        data = replace(data, train=everything, validation=data.validation.only(nobody))
+    return data.to(device)
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from typing import Any
 from raytune_ahu.errors import SpecError
 from trainables.data.interaction_filters import DUPLICATES
 from trainables.data.interaction_splits import SPLITS
-from trainables.epoch_trainable import PRECISIONS
+from trainables.epoch_trainable import FITS, PRECISIONS
 from trainables.hyperparameters import choice, number, switch, text, whole
 from trainables.references import REFERENCES
 
@@ -60,13 +60,17 @@ class RecommenderSettings:
     patience: int = whole(10, 1, 100_000)
     """A trial ends after so many epochs without a better validation metric."""
     seed: int = whole(0, 0, 2**62)
-    """Root seed: split, initialisation, order, negatives, dropout. All trials share it."""
+    """Root seed: split, initialisation, order, negatives, dropout. All trials share it; all but the
+    split follow a configuration's `trial_seed` where there is one."""
     max_epochs: int = whole(81, 1, 100_000)
     """Epochs of a full training."""
     precision: str = choice("float32", list(PRECISIONS))
     """Number type of the forward pass."""
     deterministic: bool = switch(True)
     """Only reproducible algorithms on CUDA, where torch has them."""
+    fit_on: str = choice("train", FITS)
+    """`train+validation`: for a chosen configuration; nothing is validated then, no trial ends
+    itself, and what is tested are the newest weights."""
 
     def __post_init__(self) -> None:
         read_cutoffs(self.k)

@@ -7,6 +7,7 @@
     users.parquet, items.parquet          the id of each index, in the user's own terms, and counts
     user_embeddings.parquet, item_embeddings.parquet      id, embedding (where the model has them;
                                           recommender.json says whether their products are scores)
+    README.md                             the model card, of one that was retrained
 """
 
 from __future__ import annotations
@@ -14,10 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,15 +27,17 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from raytune_ahu.errors import CheckpointError, DataError, StorageError
+from raytune_ahu.errors import CheckpointError, DataError
 from trainables.checkpoint import read_checkpoint, write_checkpoint
 from trainables.data.interactions import Ids
 from trainables.data.user_items import RecommenderData, UserItems
 from trainables.hyperparameters import parse
 from trainables.metrics import Scores
+from trainables.model_card import CARD_FILE
 from trainables.models.recommender_model import RecommenderModel
 from trainables.models.recommenders import make_recommender
 from trainables.recommender_hyperparameters import RecommenderHyperparameters
+from trainables.replacing import replacing
 
 FORMAT = 1
 DESCRIPTION_FILE = "recommender.json"
@@ -55,6 +55,7 @@ def export(
     user_ids: Ids,
     item_ids: Ids,
     about: Mapping[str, Any],
+    card: str | None = None,
 ) -> Path:
     """Write a recommender into a folder: under a temporary name first, then renamed.
 
@@ -67,11 +68,12 @@ def export(
         user_ids: (n_users,), the id of each user.
         item_ids: (n_items,), the id of each item.
         about: What else is worth knowing, JSON-ready.
+        card: A model card in Markdown; None: none.
 
     Raises:
         StorageError: If the folder cannot be written.
     """
-    with _replacing(folder) as new:
+    with replacing(folder, "the recommender") as new:
         parts = {
             "train": data.train,
             "known": known,
@@ -106,25 +108,9 @@ def export(
         }
         text = json.dumps(description, indent=2, ensure_ascii=False)
         (new / DESCRIPTION_FILE).write_text(f"{text}\n", encoding="utf-8")
+        if card is not None:
+            (new / CARD_FILE).write_text(card, encoding="utf-8")
     return folder
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield a new folder that takes the place of `folder` when all is written."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            temporary.chmod(0o755)
-            yield temporary
-            if folder.exists():
-                shutil.rmtree(folder)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise StorageError(f"the recommender cannot be written to {folder}: {error}") from error
 
 
 def _packed(part: UserItems | None) -> dict[str, Any] | None:

@@ -12,14 +12,14 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import ray
 from ray import tune
-from ray.tune import CheckpointConfig, Trainable
+from ray.tune import Callback, CheckpointConfig, Trainable
 from rich.console import Console
 
 from raytune_ahu.adapters.callbacks import RecorderCallback
@@ -106,6 +106,7 @@ def run(
     retry_failed: bool = False,
     verbose: bool = False,
     console: Console | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> RunResult:
     """Run an experiment, or go on with one, on the Ray that this process is connected to.
 
@@ -117,6 +118,7 @@ def run(
         retry_failed: Whether trials of it that failed are tried again (not those that diverged).
         verbose: Whether Ray's own output is shown instead of the live view.
         console: Where to show the live view; None: standard output.
+        callbacks: Further callbacks of Ray, such as those of `make_loggers`.
 
     Raises:
         SpecError: If the specification does not fit the scheduler, or differs from that of the run
@@ -172,7 +174,7 @@ def run(
                 f"the last line of {log.path} was torn ({log.dropped_bytes} bytes) and is left out"
             )
         try:
-            ended = session.drive(trainable, verbose, console or Console())
+            ended = session.drive(trainable, verbose, console or Console(), callbacks)
         except BaseException as error:
             at_once = isinstance(error, KeyboardInterrupt)
             reason = "interrupted at once" if at_once else f"{type(error).__name__}: {error}"
@@ -244,7 +246,13 @@ class _Session:
         self._progress: Progress | None = None
         self.refresh_log: Callable[[], None] = lambda: None
 
-    def drive(self, trainable: type[Trainable], verbose: bool, console: Console) -> str:
+    def drive(
+        self,
+        trainable: type[Trainable],
+        verbose: bool,
+        console: Console,
+        callbacks: Sequence[Callback],
+    ) -> str:
         """Call `tune.run` and return why it ended."""
         spec, recorder, scheduler = self._spec, self._recorder, self._scheduler
         restored = self._take_up(console)
@@ -294,7 +302,10 @@ class _Session:
                     checkpoint_config=CheckpointConfig(),
                     reuse_actors=spec.reuse_workers and _can_be_reused(trainable),
                     raise_on_failed_trial=False,
-                    callbacks=[RecorderCallback(recorder, self._supervisor, self._on_step)],
+                    callbacks=[
+                        RecorderCallback(recorder, self._supervisor, self._on_step),
+                        *callbacks,
+                    ],
                     verbose=2 if verbose else 0,
                 )
             except tune.TuneError:

@@ -63,10 +63,10 @@ def _pairs(results: Results) -> Iterator[tuple[int, int]]:
     levels = list(results.rung_levels)
     if not levels:
         return
-    earlier = levels[0] // results.reduction_factor
-    while earlier >= 1:
-        yield earlier, levels[0]
-        earlier //= results.reduction_factor
+    earlier = [levels[0]]
+    while earlier[-1] >= results.reduction_factor:
+        earlier.append(earlier[-1] // results.reduction_factor)
+    yield from ((low, levels[0]) for low in reversed(earlier[1:]))
     for i, low in enumerate(levels):
         for high in levels[i + 1 :]:
             yield low, high

@@ -64,6 +64,7 @@ def test_the_winner_is_that_of_the_search_with_its_best_epoch(finished):
     assert spec.metric == "validation_ndcg@5"
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_command_that_is_printed_recommends(finished):
     folder, done = finished

@@ -275,6 +275,7 @@ def test_ctrl_c_while_a_script_is_being_loaded_exits_with_130(root, tmp_path):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_ctrl_c_ends_a_script_in_order_even_when_its_reader_has_gone(root, tmp_path):
     script = root / "scripts" / "tune_mnist.py"

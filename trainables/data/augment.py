@@ -68,6 +68,10 @@ class Normalise:
         mean: Mean of each channel on the scale [0, 1].
         std: Standard deviation of each channel on the same scale.
         device: Where the images are.
+
+    Attributes:
+        scale: (1, c, 1, 1), float32; what a value is multiplied by.
+        shift: (1, c, 1, 1), float32; what is added then.
     """
 
     def __init__(
@@ -75,10 +79,10 @@ class Normalise:
     ) -> None:
         scale = [1 / (255 * s) for s in std]
         shift = [-m / s for m, s in zip(mean, std, strict=True)]
-        self._scale = torch.tensor(scale, device=device).view(1, -1, 1, 1)
-        self._shift = torch.tensor(shift, device=device).view(1, -1, 1, 1)
+        self.scale = torch.tensor(scale, device=device).view(1, -1, 1, 1)
+        self.shift = torch.tensor(shift, device=device).view(1, -1, 1, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise a batch (n, c, h, w) of uint8 to float32 in the channels-last layout."""
         floats = images.to(torch.float32, memory_format=torch.channels_last)
-        return torch.addcmul(self._shift, floats, self._scale)
+        return torch.addcmul(self.shift, floats, self.scale)

@@ -73,6 +73,14 @@ class Subset:
         rows = self.indices[positions]
         return self.inputs.index_select(0, rows), self.targets.index_select(0, rows)
 
+    def joined(self, other: Subset) -> Subset:
+        """Return the rows of this subset and then those of another one."""
+        if self.inputs is other.inputs and self.targets is other.targets:
+            rows = torch.cat([self.indices, other.indices])
+            return Subset(self.inputs, self.targets, rows)
+        mine, others = self.take(slice(None)), other.take(slice(None))
+        return Subset.whole(torch.cat([mine[0], others[0]]), torch.cat([mine[1], others[1]]))
+
     def to(self, device: torch.device) -> Subset:
         """Move the rows of this subset to a device; on the CPU it stays the shared memory."""
         if self.inputs.device == device:

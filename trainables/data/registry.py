@@ -103,6 +103,7 @@ def load_splits(
     validation_fraction: float,
     train_images: int | None,
     seed: int,
+    fit_all: bool = False,
 ) -> ImageSplits:
     """Split the training part into training and validation images, stratified by class.
 
@@ -114,6 +115,7 @@ def load_splits(
         train_images: Train on so many images only, in the same shares per class; None: all. The
             validation split does not depend on it.
         seed: Root seed; the same seed gives the same split.
+        fit_all: Whether the validation images are to be trained on as well.
 
     Raises:
         DataError: If the data set cannot be had, or is smaller than what is asked of it.
@@ -131,9 +133,11 @@ def load_splits(
             )
         rng = generator(seed, "data", "training subset")
         rows = stratified_subset(labels, rows, train_images, rng)
+    train = Subset(data.images, data.labels, torch.from_numpy(rows))
+    validation = Subset(data.images, data.labels, torch.from_numpy(held_out))
     return ImageSplits(
-        train=Subset(data.images, data.labels, torch.from_numpy(rows)),
-        validation=Subset(data.images, data.labels, torch.from_numpy(held_out)),
+        train=train.joined(validation) if fit_all else train,
+        validation=validation,
         n_classes=data.n_classes,
         mean=data.mean,
         std=data.std,

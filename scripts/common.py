@@ -442,6 +442,10 @@ def _changes(args: argparse.Namespace, spec: ExperimentSpec) -> dict[str, Any]:
 
 def _print_next(result: RunResult, console: Console) -> None:
     spec = result.spec
+    if result.state.incumbent is not None:
+        console.print("Study it, with a page of pictures:")
+        analyze = shlex.quote(str(Path(sys.argv[0]).with_name("analyze.py")))
+        print_command(f"{interpreter()} {analyze} {shlex.quote(str(result.folder))}", console)
     command = f"{interpreter()} {shlex.quote(sys.argv[0])} --resume "
     command += shlex.quote(str(result.folder))
     failed = result.state.counts()[TrialStatus.FAILED]

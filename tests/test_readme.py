@@ -7,6 +7,7 @@ import re
 import pytest
 
 from raytune_ahu.space import SearchSpace
+from tests.recorded_runs import record_run
 
 
 def blocks(root, language):
@@ -20,7 +21,7 @@ def blocks(root, language):
 @pytest.mark.usefixtures("local_ray")
 def test_the_example_of_an_own_model_runs(root, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    code, _ = blocks(root, "python")  # the other one serves a recommender: see scripts_tests
+    (code,) = [block for block in blocks(root, "python") if "class Quadrants" in block]
     # In a namespace that is no module, Ray sends the class to its workers by value.
     namespace = {"__name__": "__main__"}
     exec(compile(code, "README.md", "exec"), namespace)
@@ -29,6 +30,16 @@ def test_the_example_of_an_own_model_runs(root, tmp_path, monkeypatch, capsys):
     assert len(result.state.trials) == 20
     assert result.state.incumbent.value > 0.7
     assert "Best validation_accuracy" in capsys.readouterr().out
+
+
+def test_the_example_of_reading_results_runs(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    record_run(tmp_path / "runs" / "NAME", num_samples=30, max_epochs=9)
+    (code,) = [block for block in blocks(root, "python") if "results import load" in block]
+    namespace = {}
+    exec(compile(code, "README.md", "exec"), namespace)
+    assert len(namespace["results"].trials) == 30
+    assert "best value at any epoch" in capsys.readouterr().out
 
 
 def test_the_example_of_a_search_space_can_be_read(root, tmp_path):

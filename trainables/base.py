@@ -19,6 +19,9 @@ class TorchTrainable(EpochTrainable):
     `validation_loss`, `train_loss` (mean over the epoch, without penalties), and what else
     `EpochTrainable` says, which also lists the settings, and what is promised.
 
+    A configuration that is chosen can be trained on training and validation rows together, where
+    there is `load_test` and `build` makes no schedule (or heeds `fits_all`, see `final_training`).
+
     A trainable of your own::
 
         class Moons(TorchTrainable):
@@ -34,9 +37,6 @@ class TorchTrainable(EpochTrainable):
                     validation=Subset.whole(inputs[500:], targets[500:]),
                     batch_size=50,
                 )
-
-    A configuration that is chosen can be trained on training and validation rows together, where
-    there is `load_test` and `build` makes no schedule (or heeds `fits_all`, see `final_training`).
     """
 
     metric: ClassVar[str] = "validation_accuracy"

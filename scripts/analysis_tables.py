@@ -17,7 +17,7 @@ from rich.table import Table
 from raytune_ahu.analysis.compare import Comparison
 from raytune_ahu.analysis.convergence import advice
 from raytune_ahu.analysis.cost import cost, savings
-from raytune_ahu.analysis.importance import Importance, importance
+from raytune_ahu.analysis.importance import Importance
 from raytune_ahu.analysis.narrowing import SuggestedSpace
 from raytune_ahu.analysis.rungs import grace_advice, rung_correlation
 from raytune_ahu.errors import AhuError
@@ -29,11 +29,12 @@ _SHOWN_PARAMETERS = 8  # in the table of importance
 _FAULTS = 3
 
 
-def print_run(results: Results, console: Console, *, at: At) -> None:
+def print_run(results: Results, found: Importance | AhuError, console: Console, *, at: At) -> None:
     """Print everything about one run.
 
     Args:
         results: The run.
+        found: The importance of its hyperparameters, or why there is none.
         console: Where to.
         at: By which rule its trials are ranked.
     """
@@ -44,7 +45,10 @@ def print_run(results: Results, console: Console, *, at: At) -> None:
     _print_failures(results, console)
     _print_cost(results, console)
     _print_rungs(results, console)
-    _print_importance(results, console)
+    if isinstance(found, AhuError):
+        _say(console, f"Importance: {found}", markup=False)
+    else:
+        _print_importance(found, console)
     _say(console, advice(results), markup=False)
 
 
@@ -173,16 +177,7 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.5g}"
 
 
-def _print_importance(results: Results, console: Console) -> None:
-    try:
-        found = importance(results)
-    except AhuError as error:
-        _say(console, f"Importance: {error}", markup=False)
-        return
-    _print_main(found, console)
-
-
-def _print_main(found: Importance, console: Console) -> None:
+def _print_importance(found: Importance, console: Console) -> None:
     rows = [
         (
             row.parameter,

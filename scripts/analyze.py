@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -24,10 +25,11 @@ from terminal import complain, interpreter, make_console, print_command
 from raytune_ahu.analysis.compare import Comparison, compare
 from raytune_ahu.analysis.gallery import pictures, try_importance
 from raytune_ahu.analysis.images import write_images
+from raytune_ahu.analysis.importance import Importance
 from raytune_ahu.analysis.narrowing import suggest_space
 from raytune_ahu.analysis.report import write_report
 from raytune_ahu.analysis.tensorboard import write_tensorboard
-from raytune_ahu.errors import AhuError, SpecError
+from raytune_ahu.errors import AhuError, SpecError, StorageError
 from raytune_ahu.results import Results, load
 from raytune_ahu.results.results import names_of
 
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         while args.watch is not None and any(run.ended is None for run in runs):
             time.sleep(args.watch)
             runs = _load(args)
-            _write(args, runs, console)
+            _write(args, runs, [try_importance(run, intervals=False) for run in runs], console)
             told = ", ".join(f"{run.name} {len(run.trials)} trials" for run in runs)
             console.print(f"[{time.strftime('%H:%M:%S')}] {told}", markup=False, highlight=False)
     except AhuError as error:
@@ -164,8 +166,10 @@ def _load(args: argparse.Namespace) -> list[Results]:
 
 def _analyse(args: argparse.Namespace, runs: list[Results], console: Console) -> None:
     comparison = _compare(args, runs)  # refuses before anything is printed
-    for run in runs:
-        print_run(run, console, at=args.at)
+    _make_folder(_output(args, runs))
+    importances = [try_importance(run) for run in runs]
+    for run, found in zip(runs, importances, strict=True):
+        print_run(run, found, console, at=args.at)
     if comparison is not None:
         print_comparison(comparison, console)
     if args.suggest_space is not None:
@@ -173,7 +177,7 @@ def _analyse(args: argparse.Namespace, runs: list[Results], console: Console) ->
         print_changes(suggested, console)
         suggested.space.to_file(args.suggest_space)
     console.print()
-    for line in _write(args, runs, console):
+    for line in _write(args, runs, importances, console):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if len(runs) == 1:
         _print_next(args, runs[0], console)
@@ -183,7 +187,12 @@ def _compare(args: argparse.Namespace, runs: list[Results]) -> Comparison | None
     return compare(runs, groups=args.group, over=args.over) if len(runs) > 1 else None
 
 
-def _write(args: argparse.Namespace, runs: list[Results], console: Console) -> list[str]:
+def _write(
+    args: argparse.Namespace,
+    runs: list[Results],
+    importances: list[Importance | AhuError],
+    console: Console,
+) -> list[str]:
     """Write everything that is asked for; return where it is, in words."""
     folder = _output(args, runs)
     watched = args.watch if any(run.ended is None for run in runs) else None
@@ -194,18 +203,18 @@ def _write(args: argparse.Namespace, runs: list[Results], console: Console) -> l
             others=runs[1:],
             groups=args.group,
             over=args.over,
+            found=importances[0],
             intervals=watched is None,
             refresh_s=watched,
         )
         told = [f"Report: {report}"]
-        for run, place in zip(runs, _places(folder, runs), strict=True):
+        for run, found, place in zip(runs, importances, _places(folder, runs), strict=True):
             if args.frames == "parquet":
                 told.append(f"Frames: {run.to_parquet(place / 'frames')}")
             elif args.frames == "csv":
                 told.append(f"Frames: {run.to_csv(place / 'frames')}")
             if args.images:
-                drawn = pictures(run, try_importance(run))
-                write_images(drawn, place / "images", [args.images])
+                write_images(pictures(run, found), place / "images", [args.images])
                 told.append(f"Pictures: {place / 'images'}")
             if args.tensorboard:
                 write_tensorboard(run, place / "tensorboard")
@@ -219,6 +228,18 @@ def _output(args: argparse.Namespace, runs: list[Results]) -> Path:
     if args.output is not None:
         return Path(args.output).expanduser()
     return runs[0].folder / "analysis" if len(runs) == 1 else Path("comparison")
+
+
+def _make_folder(folder: Path) -> None:
+    """Find out at the beginning whether the output can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be written ({error.strerror or error}); choose another --output"
+        ) from error
 
 
 def _places(folder: Path, runs: list[Results]) -> list[Path]:

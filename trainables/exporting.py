@@ -81,7 +81,7 @@ def export_classifier(folder: Path, trainable: ImageTrainable, card: ModelCard) 
         CheckpointError: If the program answers otherwise than the network.
         StorageError: If the folder cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     training = trainable.training
     assert isinstance(training.transform, Normalise)
@@ -92,7 +92,7 @@ def export_classifier(folder: Path, trainable: ImageTrainable, card: ModelCard) 
     with replacing(folder, "the model") as new:
         file = _write_program(new, model, images)
         weights = {name: t.contiguous() for name, t in model.network.state_dict().items()}
-        save_file(weights, new / WEIGHTS_FILE)
+        (new / WEIGHTS_FILE).write_bytes(save(weights))
         with torch.inference_mode():
             n_classes = model(images[:1]).shape[1]
         described = {

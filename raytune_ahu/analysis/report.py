@@ -23,6 +23,7 @@ from plotly.offline import get_plotlyjs
 from raytune_ahu.analysis.compare import compare
 from raytune_ahu.analysis.figures import comparison_curves, template
 from raytune_ahu.analysis.gallery import Picture, picture, pictures, try_importance
+from raytune_ahu.analysis.importance import Importance
 from raytune_ahu.analysis.progress import Over
 from raytune_ahu.analysis.report_html import Section, embedded, paragraph
 from raytune_ahu.analysis.report_sections import comparison_table, making, summary
@@ -39,6 +40,7 @@ def write_report(
     groups: Sequence[str] | None = None,
     over: Over = "time_s",
     extra: Sequence[Section] = (),
+    found: Importance | AhuError | None = None,
     intervals: bool = True,
     refresh_s: int | None = None,
     seed: int = 0,
@@ -55,6 +57,7 @@ def write_report(
         groups: A label for each run, this one first, see `compare`.
         over: What the runs are compared over.
         extra: More sections, before the trial table.
+        found: What `gallery.try_importance` gave for the run; None: it is computed here.
         intervals: Whether importance and slices get intervals, which take most of the time; a
             page that is written again and again while the run goes on had better not.
         refresh_s: Seconds after which the page loads itself anew, for a run that is going on.
@@ -66,7 +69,8 @@ def write_report(
     """
     if refresh_s is not None and refresh_s < 1:
         raise SpecError(f"refresh_s={refresh_s} must be at least 1 second")
-    found = try_importance(results, seed=seed, intervals=intervals)
+    if found is None:
+        found = try_importance(results, seed=seed, intervals=intervals)
     drawn = list(pictures(results, found, intervals=intervals))
     sections = [summary(results, found, seed=seed), *_figure_sections(drawn)]
     if others:

@@ -240,6 +240,7 @@ def test_the_mouse_over_a_curve_shows_its_trial_and_draws_it_whole(
     assert drawn == runs["usual"].trial(best.trial)["epochs_run"]
 
 
+@pytest.mark.slow
 def test_a_click_on_a_bar_finds_the_trial_in_the_table(
     pages: dict[str, Path], show: Callable[..., Any]
 ) -> None:
@@ -277,7 +278,7 @@ def test_the_dark_page_is_dark_and_a_button_makes_it_light(
     assert page.evaluate(ink) == "rgb(36, 41, 47)"
 
 
-@pytest.mark.parametrize("state", ["usual", "odd", "failed"])
+@pytest.mark.parametrize("state", ["usual", pytest.param("odd", marks=pytest.mark.slow), "failed"])
 def test_a_phone_scrolls_only_up_and_down(
     pages: dict[str, Path], show: Callable[..., Any], state: str
 ) -> None:
@@ -287,6 +288,7 @@ def test_a_phone_scrolls_only_up_and_down(
     assert width <= PHONE["width"]
 
 
+@pytest.mark.slow
 def test_paper_gets_every_trial_and_every_figure_on_white(
     pages: dict[str, Path], show: Callable[..., Any], runs: dict[str, Results]
 ) -> None:
@@ -316,6 +318,7 @@ def test_many_trials_come_in_pages(tmp_path: Path, show: Callable[..., Any]) -> 
     assert "201 to 250 of 250" in page.locator("#trials-table .count").inner_text()
 
 
+@pytest.mark.slow
 def test_other_runs_are_compared(
     tmp_path: Path, runs: dict[str, Results], show: Callable[..., Any]
 ) -> None:
@@ -396,6 +399,7 @@ def test_times_are_written_in_a_unit_that_suits(seconds: float, text: str) -> No
     assert duration(seconds) == text
 
 
+@pytest.mark.slow
 def test_pictures_are_written_as_files(tmp_path: Path, runs: dict[str, Results]) -> None:
     pytest.importorskip("kaleido", reason="kaleido is not installed")
     if BROWSER is None:

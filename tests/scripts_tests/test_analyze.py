@@ -54,6 +54,7 @@ def test_a_run_by_its_name_gives_text_frames_and_a_page(analyze, run):
     assert f"Report: {folder / 'report.html'}" in out
 
 
+@pytest.mark.slow
 def test_the_output_and_the_format_can_be_chosen(analyze, run, tmp_path):
     code, _, _ = analyze(run, "--output", tmp_path / "out", "--frames", "csv", "--at", "last")
     assert code == 0
@@ -79,12 +80,14 @@ def test_a_search_space_is_suggested_and_can_be_read(analyze, run, tmp_path):
     assert "Search space: next.yaml" in out
 
 
+@pytest.mark.slow
 def test_tensorboard_files_are_written(analyze, run):
     pytest.importorskip("tensorboardX", reason="needs tensorboardX")
     assert analyze("mine", "--tensorboard")[0] == 0
     assert len(list((run / "analysis" / "tensorboard").rglob("events.out.tfevents*"))) >= 40
 
 
+@pytest.mark.slow
 def test_watching_a_run_that_has_ended_ends_at_once(analyze, run):
     code, _, _ = analyze("mine", "--watch", "1")
     assert code == 0

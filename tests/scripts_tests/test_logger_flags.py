@@ -27,6 +27,7 @@ def test_a_uri_with_a_password_is_refused_before_anything_is_recorded(script, tm
     assert not list(tmp_path.glob("runs/*"))
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_resumed_run_may_be_handed_to_a_tracker(script, tmp_path, local_ray):
     pytest.importorskip("tensorboard", reason="needs TensorBoard's readers")

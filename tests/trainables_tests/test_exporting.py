@@ -162,7 +162,7 @@ def test_an_export_that_cannot_be_written_leaves_the_old_one(trained, tmp_path, 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save", full)
     with pytest.raises(StorageError, match=r"the model cannot be written to .*export"):
         export_classifier(folder, trainable, card(date="later"))
     assert (folder / "README.md").read_text() == before

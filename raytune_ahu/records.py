@@ -4,7 +4,7 @@ The log is append-only and it is the truth: the live view, the final summary, a 
 analysis all read the same events. An event is a flat JSON object with at least `event` (its kind)
 and `time` (seconds since the epoch). The kinds, and the keys beside these two:
 
-    run_started   session, host, pid, slots, versions, changes
+    run_started   session, host, pid, slots, resources (of a trial), versions, changes
     suggested     trial, origin, configuration
     started       trial, resource (epochs it begins with)
     reported      trial, resource, value, metrics, decision; with the first one after a start,

@@ -259,8 +259,10 @@ def _print_next(args: argparse.Namespace, run: Results, console: Console) -> Non
         space = shlex.quote(args.suggest_space)
         print_command(f"{interpreter()} {path} --space {space} --warm-start {folder}", console)
         return
-    console.print("Next: train the winner on all the data, and test it once:")
-    print_command(f"{interpreter()} {path} --retrain-best {folder}", console)
+    again = " --read-test-again" if run.test_reads else ""
+    once = "test it once more (the test split was read already)" if again else "test it once"
+    console.print(f"Next: train the winner on all the data, and {once}:")
+    print_command(f"{interpreter()} {path} --retrain-best {folder}{again}", console)
 
 
 if __name__ == "__main__":

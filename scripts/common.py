@@ -48,7 +48,7 @@ from raytune_ahu.adapters import (
 from raytune_ahu.adapters.summary import plural
 from raytune_ahu.errors import AhuError, SpaceError, SpecError
 from raytune_ahu.finding import find_run
-from raytune_ahu.results import load, prior_trials
+from raytune_ahu.results import Results, load, prior_trials
 from raytune_ahu.run_folder import check_new_run, check_old_run
 from raytune_ahu.search import PriorTrial, searcher_for
 from raytune_ahu.seeding import generator
@@ -85,8 +85,9 @@ class Script:
     main_choice: str | None = None
     """A parameter; each of its values is tried once at first, with the defaults of the others, and
     the best trial of each keeps its checkpoint."""
-    finish: Callable[[RunResult, Console], None] = lambda result, console: None
-    """Called at the end of a run that found something, after the summary."""
+    finish: Callable[..., None] = lambda result, console, *, read_test_again: None
+    """Called at the end of a run that found something, after the summary, with the result, the
+    console, and whether the test split may be read although it was read before."""
     export: Export = export_image_classifier
     """Writes the retrained winner down (--retrain-best)."""
 
@@ -120,7 +121,8 @@ def main(script: Script, argv: Sequence[str] | None = None) -> int:
             if wishes is not None:
                 spec = result.spec
                 return _follow(wishes, spec, args, script, console, leave_ray=not was_connected)
-            _finish(script, result, console, leave_ray=not was_connected)
+            again = bool(args.read_test_again)
+            _finish(script, result, console, leave_ray=not was_connected, read_test_again=again)
         _print_next(result, console)
     except AhuError as error:
         complain(f"error: {' '.join(str(error).split())}")
@@ -133,13 +135,20 @@ def main(script: Script, argv: Sequence[str] | None = None) -> int:
     return 0 if result.state.incumbent is not None else 1
 
 
-def _finish(script: Script, result: RunResult, console: Console, *, leave_ray: bool) -> None:
+def _finish(
+    script: Script,
+    result: RunResult,
+    console: Console,
+    *,
+    leave_ray: bool,
+    read_test_again: bool,
+) -> None:
     """Do what comes after the search; without Ray, whose own handling of signals goes with it."""
     if leave_ray:
         disconnect()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        script.finish(result, console)
+        script.finish(result, console, read_test_again=read_test_again)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -307,12 +316,31 @@ def _warm_start(
             highlight=False,
             soft_wrap=True,
         )
-        prior += found.trials
+        prior += [trial for trial in found.trials if trial not in prior]
+        _warn_of_differences(spec, earlier, console)
     seen = [trial.configuration.get(choice) for trial in prior] if choice else []
     points = tuple(point for point in spec.points_to_evaluate if point.get(choice) not in seen)
     return spec.replace(
         prior_trials=tuple(trial.to_dict() for trial in prior), points_to_evaluate=points
     )
+
+
+def _warn_of_differences(spec: ExperimentSpec, earlier: Results, console: Console) -> None:
+    """Say what makes the values of an earlier run another thing than those to come."""
+    if earlier.spec is None:
+        return
+    places = {"data_dir", "max_epochs"}
+    old, new = earlier.spec.settings, spec.settings
+    differing = [k for k in sorted(old.keys() & new.keys() - places) if old[k] != new[k]]
+    if earlier.spec.max_epochs != spec.max_epochs:
+        differing.append("max_epochs, over which learning rates are scheduled")
+    if differing:
+        console.print(
+            f"  its values may not be comparable: {', '.join(differing)} differ",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _listed(space: SearchSpace) -> dict[str, list[Any]]:

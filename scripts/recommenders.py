@@ -27,7 +27,8 @@ from raytune_ahu.adapters import RunResult
 from raytune_ahu.adapters.retraining import Tested
 from raytune_ahu.errors import SpaceError
 from raytune_ahu.experiment import ExperimentSpec
-from raytune_ahu.final_test import reading_test
+from raytune_ahu.final_test import Reading, reading_test, readings_of
+from raytune_ahu.records import read_events
 from raytune_ahu.run_state import RunState, TrialState
 from raytune_ahu.storage import CheckpointStorage
 from raytune_ahu.types import TRIAL_SEED_KEY, as_loss
@@ -35,7 +36,7 @@ from trainables import RecommenderTrainable
 from trainables.data.interaction_filters import DUPLICATES
 from trainables.data.interaction_splits import SPLITS
 from trainables.data.interactions import load_ids, load_known_items, load_recommender_data
-from trainables.model_card import ModelCard
+from trainables.model_card import CARD_FILE, ModelCard
 from trainables.recommender import load_data
 from trainables.recommender_comparison import Candidate, Comparison, Contender, compare, restore
 from trainables.recommender_settings import HISTORIES, RANKINGS
@@ -166,29 +167,39 @@ def _narrow(space: SearchSpace, args: argparse.Namespace) -> SearchSpace:
 # --- after the search
 
 
-def finish(result: RunResult, console: Console) -> None:
+def finish(result: RunResult, console: Console, *, read_test_again: bool) -> None:
     """Test the winner, each model's best and the references; export the winner; say what is next.
+
+    A test split that was read before is not read again unless that is asked for: then the winner by
+    validation is exported untested. A retrained winner that is there is never replaced.
 
     Raises:
         AhuError: If a checkpoint is damaged or cannot be read.
     """
     settings = dict(result.spec.settings)
+    readings = readings_of(read_events(result.folder))
     with tempfile.TemporaryDirectory() as folder:
         candidates = _candidates(result, Path(folder))
         if not candidates:
             console.print("No checkpoint was kept (--keep-best 0), so nothing can be tested.")
             return
-        console.print(
-            "\nTesting the best of each model, and references (tuned on validation data):"
-        )
-        comparison = _compare(result.spec, candidates, console)
-        winner = next(c for c in candidates if c.trial_id == comparison.winner.trial_id)
+        if readings and not read_test_again:
+            comparison = None
+            _say_it_was_read(readings[-1], console)
+        else:
+            console.print(
+                "\nTesting the best of each model, and references (tuned on validation data):"
+            )
+            comparison = _compare(result.spec, candidates, console)
+        best = candidates[0].trial_id if comparison is None else comparison.winner.trial_id
+        winner = next(one for one in candidates if one.trial_id == best)
+        place = _export(result, winner, comparison, console)
+    if comparison is not None:
+        _print(comparison, settings, console)
         figures = _write_figures(result, comparison)
-        place = _export(result, winner, comparison)
-    _print(comparison, settings, console)
-    console.print(f"All figures: {figures}", highlight=False, soft_wrap=True)
+        console.print(f"All figures: {figures}", highlight=False, soft_wrap=True)
     console.print(f"Ready to serve: {place}", highlight=False, soft_wrap=True)
-    if comparison.reference_is_better:
+    if comparison is not None and comparison.reference_is_better:
         console.print(
             "  This is the best tuned model, but a reference does better: search longer, or among "
             "other models (--models), before you use it.",
@@ -197,6 +208,16 @@ def finish(result: RunResult, console: Console) -> None:
         )
     console.print("Recommendations of the winner:")
     print_command(_recommend_command(result.folder, settings), console)
+
+
+def _say_it_was_read(reading: Reading, console: Console) -> None:
+    console.print(
+        f"\nThe test split was read {reading}. A second look would make it validation data: it is "
+        "not read again (--resume with --read-test-again does, and that is recorded too).",
+        style="yellow",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _recommend_command(run: Path, settings: dict[str, Any]) -> str:
@@ -266,15 +287,25 @@ def _write_figures(result: RunResult, comparison: Comparison) -> Path:
     return path
 
 
-def _export(result: RunResult, winner: Candidate, comparison: Comparison) -> Path:
+def _export(
+    result: RunResult, winner: Candidate, comparison: Comparison | None, console: Console
+) -> Path:
+    """Export the winner by validation; a retrained one that is there stays."""
+    place = result.folder / EXPORT_FOLDER
+    if (place / CARD_FILE).exists():
+        console.print(
+            f"{place} holds a retrained winner, which stays: --retrain-best replaces it",
+            soft_wrap=True,
+        )
+        return place
     settings = dict(result.spec.settings)
     trainable = restore(winner, settings)
-    trainable.use_best_weights()
+    epoch = trainable.use_best_weights()
+    metric = RecommenderTrainable.resolve_settings(settings).tuned
     data = load_recommender_data(**_loading(settings))
     user_ids, item_ids = load_ids(**_loading(settings))
-    entry = comparison.winner
     return export(
-        result.folder / EXPORT_FOLDER,
+        place,
         trainable.model,
         configuration=winner.configuration,
         data=data,
@@ -284,10 +315,10 @@ def _export(result: RunResult, winner: Candidate, comparison: Comparison) -> Pat
         about={
             "run": result.spec.name,
             "trial": winner.trial_id,
-            "epoch": entry.epoch,
+            "epoch": epoch,
             "settings": settings,
-            "validation": {comparison.metric: entry.validation},
-            "test": entry.test.means(),
+            "validation": {metric: trainable.best_value},
+            "test": None if comparison is None else comparison.winner.test.means(),
         },
     )
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 OPTIONS = frozenset({"retrain_best", "repeat_best", "seeds", "trial", "read_test_again"})
 """The options of this module, by their destination."""
+_BESIDES = ("seeds", "trial", "read_test_again")
 _SEEDS = 3
 
 
@@ -109,8 +110,8 @@ def add_winner_options(parser: argparse.ArgumentParser) -> None:
         "--read-test-again",
         action="store_const",
         const=True,
-        help="with --retrain-best: read the test split although it was read before, which is "
-        "recorded too",
+        help="with --retrain-best, or --resume of a recommender: read the test split although it "
+        "was read before, which is recorded too",
     )
 
 
@@ -125,7 +126,8 @@ def read_wishes(args: argparse.Namespace, free: frozenset[str]) -> Wishes | None
         SpecError: If they contradict each other.
     """
     if args.retrain_best is None and args.repeat_best is None:
-        alone = [name for name in ("seeds", "trial", "read_test_again") if getattr(args, name)]
+        names = ["seeds", "trial"] if args.resume is not None else [*_BESIDES]
+        alone = [name for name in names if getattr(args, name)]
         if alone:
             flag = alone[0].replace("_", "-")
             raise SpecError(f"--{flag} goes with --retrain-best or --repeat-best; add one of them")
@@ -373,8 +375,8 @@ def _print_tested(tested: Tested, metric: str, console: Console) -> None:
 
 def _card(tested: Tested, results: Results) -> ModelCard:
     fitted, spec = tested.fitted, tested.fitted.spec
-    best, provenance = fitted.best, results.provenance
-    final = fitted.run.spec
+    best, final = fitted.best, fitted.run.spec
+    provenance = load(final.folder).provenance  # of the trainings, not of the search
     return ModelCard(
         name=spec.name,
         trainable=spec.trainable,

@@ -167,7 +167,8 @@ probabilities = model(images)  # (n, {channels}, {height}, {width}), uint8 -> (n
 ```
 
 Needs torch alone. `images` are the raw pixels, from 0 to 255, channels first; the program
-normalises them itself, and computes in float32 on the CPU. Images of another size are to be scaled
+normalises them itself, and computes in float32 on the CPU (the test was measured in the number
+type and on the device of the training). Images of another size are to be scaled
 to {height} x {width} before (bilinear, with antialiasing). `{WEIGHTS_FILE}` holds the weights of
 the network alone, `{CONFIGURATION_FILE}` all that is said here for programs.
 """

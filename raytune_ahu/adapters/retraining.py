@@ -34,7 +34,7 @@ from raytune_ahu.final_test import (
     readings_of,
     refuse_second_reading,
 )
-from raytune_ahu.records import read_events
+from raytune_ahu.records import SPEC_FILE, read_events, read_json
 from raytune_ahu.results import At, Best, Results
 from raytune_ahu.run_state import TrialState
 from raytune_ahu.storage import CheckpointStorage
@@ -193,7 +193,7 @@ def fit_final(
     check_rerun(new)
     with open_record(spec):  # the search must have ended
         readings = readings_of(read_events(spec.folder))
-    if not read_test_again and _own_reading(readings, new.name, best.trial, values) is None:
+    if not read_test_again and _own_reading(readings, _details(new, best.trial)) is None:
         refuse_second_reading(spec.name, readings)
     return _fitted(run_again(new, means), best, spec, means.trainable)
 
@@ -260,16 +260,15 @@ def measure_final(fitted: Fitted, *, read_test_again: bool = False) -> Tested:
         RunBusyError: If another process is writing the record of the search.
         CheckpointError, StorageError: If a model cannot be read.
     """
-    spec, name = fitted.spec, fitted.run.spec.name
+    spec = fitted.spec
     models = [fitted.restore(i) for i in range(len(fitted.trials))]
     readings = readings_of(read_events(spec.folder))
-    all_seeds = tuple(point[TRIAL_SEED_KEY] for point in fitted.run.spec.points_to_evaluate)
-    own = _own_reading(readings, name, fitted.best.trial, all_seeds)
+    details = _details(fitted.run.spec, fitted.best.trial)
+    own = _own_reading(readings, details)
     if own is not None and not read_test_again:
         assert own.figures is not None
         values = {key: tuple(row) for key, row in own.figures["values"].items()}
         return Tested(fitted, values, own, is_new=False, before=readings[: own.number - 1])
-    details = {"run": name, "trial": fitted.best.trial, "seeds": list(all_seeds)}
     with reading_test(spec, purpose=PURPOSE, details=details, again=read_test_again) as reading:
         rows = [model.evaluate_test() for model in models]
         values = {key: tuple(float(row[key]) for row in rows) for key in rows[0]}
@@ -284,11 +283,23 @@ def measure_final(fitted: Fitted, *, read_test_again: bool = False) -> Tested:
     return Tested(fitted, values, written[-1], is_new=True, before=written[:-1])
 
 
-def _own_reading(
-    readings: tuple[Reading, ...], run: str, trial: str, seeds: tuple[int, ...]
-) -> Reading | None:
+def _details(run: ExperimentSpec, trial: str) -> dict[str, Any]:
+    """What is tested: which trainings, of what.
+
+    A run that was made anew under the same name has other models, whose figures are not on record.
+    """
+    path = run.folder / SPEC_FILE
+    return {
+        "run": run.name,
+        "trial": trial,
+        "seeds": [point[TRIAL_SEED_KEY] for point in run.points_to_evaluate],
+        "epochs": run.max_epochs,
+        "run_made": read_json(path).get("created") if path.exists() else None,
+    }
+
+
+def _own_reading(readings: tuple[Reading, ...], details: Mapping[str, Any]) -> Reading | None:
     """The newest reading of these very models that came to its end."""
-    details = {"run": run, "trial": trial, "seeds": list(seeds)}
     for reading in reversed(readings):
         same = reading.purpose == PURPOSE and reading.details == details
         if same and reading.figures is not None:

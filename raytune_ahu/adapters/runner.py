@@ -161,6 +161,7 @@ def run(
             host=platform.node(),
             pid=os.getpid(),
             slots=slots(),
+            resources={"cpus": spec.cpus_per_trial, "gpus": spec.gpus_per_trial},
             versions=versions(),
             changes=changes,
         )

@@ -5,6 +5,7 @@ Start with `compare`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,8 +36,8 @@ class Comparison:
     same data set, averaged over the group; runs without an incumbent share the last places)."""
     runs: pd.DataFrame
     """One row a run: `run`, `group`, `dataset`, `seed`, `trials`, `epochs`, `wall_s`, `value` (of
-    the incumbent at the end of the grid), `area` (mean incumbent over the grid, see
-    `anytime_area`), `rank` (by `value`, within the data set)."""
+    the incumbent at the end of the grid), `area` (mean incumbent from where all runs have one, see
+    `anytime_area`; NaN if one never has), `rank` (by `value`, within the data set)."""
 
 
 def compare(
@@ -66,6 +67,7 @@ def compare(
     datasets = [_dataset(run) for run in runs]
     curves = [incumbent(run) for run in runs]
     end = min(float(curve[over].iloc[-1]) for curve in curves)
+    since = max(_first(curve, over) for curve in curves)
     grid = np.linspace(0.0, end, n_points)
     losses = np.array(
         [run.sign * value_at(curve, over, grid) for run, curve in zip(runs, curves, strict=True)]
@@ -82,7 +84,7 @@ def compare(
             "epochs": [int(run.trials["epochs_run"].sum()) for run in runs],
             "wall_s": [run.wall_s for run in runs],
             "value": last,
-            "area": [anytime_area(run, over, until=end) for run in runs],
+            "area": [anytime_area(run, over, since=since, until=end) for run in runs],
             "rank": ranks[:, -1],
         }
     )
@@ -116,21 +118,37 @@ def _check(runs: Sequence[Results], groups: Sequence[str] | None, n_points: int)
 
 
 def _labels(runs: Sequence[Results], names: Sequence[str]) -> list[str]:
-    found = [
-        "" if run.spec is None else f"{run.spec.search} + {run.spec.scheduler}" for run in runs
-    ]
-    return found if len(set(found)) > 1 and all(found) else list(names)
+    """By searcher and scheduler, and by data set where these differ; else each run by its name."""
+    if any(run.spec is None for run in runs):
+        return list(names)
+    found = [f"{run.spec.search} + {run.spec.scheduler}" for run in runs if run.spec]
+    datasets = [_dataset(run) for run in runs]
+    if len(set(datasets)) > 1:
+        found = [f"{label} on {data}" for label, data in zip(found, datasets, strict=True)]
+    return found if len(set(found)) > 1 else list(names)
+
+
+def _first(curve: pd.DataFrame, over: Over) -> float:
+    """Where a run has its first incumbent; infinity if it has none."""
+    known = curve.dropna(subset="value")
+    return float(known[over].iloc[0]) if len(known) else math.inf
 
 
 def _dataset(run: Results) -> str:
+    """What a run was trained on, as far as it is known; empty for stock Ray Tune's."""
     if run.spec is None:
         return ""
     return str(run.spec.settings.get("dataset", run.spec.trainable))
 
 
 def _ranks(losses: _Floats, datasets: Sequence[str]) -> _Floats:
-    """Rank the runs (rows) at each point (column) among those of the same data set, ties shared."""
+    """Rank the runs (rows) at each point (column) among those of the same data set, ties shared.
+
+    Where the data set of a run is not known, all are taken to have the same.
+    """
     ranks = np.empty_like(losses)
+    if "" in datasets:
+        datasets = [""] * len(datasets)
     for name in set(datasets):
         rows = np.flatnonzero(np.array(datasets) == name)
         known = np.where(np.isnan(losses[rows]), np.inf, losses[rows])
@@ -142,7 +160,9 @@ def _summary(label: str, grid: _Floats, values: _Floats, ranks: _Floats) -> pd.D
     counted = (~np.isnan(values)).sum(axis=0)
     center, low, high = (np.full(len(grid), np.nan) for _ in range(3))
     some = counted > 0
-    low[some], center[some], high[some] = np.nanquantile(values[:, some], [0.25, 0.5, 0.75], axis=0)
+    if some.any():
+        quartiles = np.nanquantile(values[:, some], [0.25, 0.5, 0.75], axis=0)
+        low[some], center[some], high[some] = quartiles
     return pd.DataFrame(
         {
             "group": label,

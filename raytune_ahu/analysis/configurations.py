@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from raytune_ahu.analysis.observed import is_absent
 from raytune_ahu.results import Results
 from raytune_ahu.results.schema import CONFIG
 from raytune_ahu.search.model import Floats
 from raytune_ahu.space import SearchSpace
-from raytune_ahu.space.nested import unflatten
 
 
 def columns_of(results: Results) -> list[list[Any]]:
@@ -23,14 +21,4 @@ def encode_trials(results: Results, space: SearchSpace) -> Floats:
     Raises:
         SpaceError: If a configuration is not one of the space.
     """
-    rows = zip(*columns_of(results), strict=True)
-    return space.encode_many(
-        unflatten(
-            {
-                name: cell
-                for name, cell in zip(results.parameters, row, strict=True)
-                if not is_absent(cell)
-            }
-        )
-        for row in rows
-    )
+    return space.encode_many(map(results.configuration, results.trials["trial"]))

@@ -130,7 +130,8 @@ def convergence(
     Returns:
         One row a number of trials: `trials`, `expected_value`, `expected_improvement` (>= 0, in
         the metric's units) with a 90 % interval `ci_low`, `ci_high` (bootstrap over trials),
-        `gap_share` (it, as a share of the gap between the median trial and the best), `epochs` and
+        `gap` (between the median trial and the best), `gap_share` (expected_improvement as a share
+        of it), `epochs` and
         `worker_s` (at the mean cost of the newest trials), `limit` (where the tail is estimated to
         end; NaN where it has no end). Empty where fewer than 12 trials have a value, or all of
         those that count have the same.
@@ -141,6 +142,7 @@ def convergence(
         "expected_improvement",
         "ci_low",
         "ci_high",
+        "gap",
         "gap_share",
         "epochs",
         "worker_s",
@@ -170,6 +172,7 @@ def convergence(
                 expected,
                 low,
                 high,
+                gap,
                 expected / gap if gap > 0 else 0.0,
                 count * newest["epochs_run"].mean(),
                 count * newest["training_s"].mean(),
@@ -189,11 +192,11 @@ def advice(results: Results, *, seed: int = 0) -> str:
         )
     row = table.iloc[0]
     share = row["gap_share"]
-    at_best = row["ci_high"] * share / row["expected_improvement"] if share else 0.0
     if share > _WORTH_IT:
         verdict = "worth it"
     else:
-        verdict = "perhaps worth it" if at_best > _WORTH_IT else "hardly anything"
+        hopeful = row["ci_high"] > _WORTH_IT * row["gap"]
+        verdict = "perhaps worth it" if hopeful else "hardly anything"
     return (
         f"{row['trials']:.0f} more trials like the newest (about {row['epochs']:.0f} epochs, "
         f"{row['worker_s'] / 60:.1f} min of a worker) are expected to improve {results.metric} by "

@@ -43,6 +43,10 @@ def savings(results: Results) -> Savings:
     return Savings(run, run + int(left.sum()), float((left * pace).sum()))
 
 
+def _by_trial(seconds: pd.Series[float], results: Results) -> pd.Series[float]:
+    return seconds.groupby(results.intervals["trial"]).sum()
+
+
 def cost(results: Results) -> pd.DataFrame:
     """Sum the time of workers by what came of it.
 
@@ -51,42 +55,37 @@ def cost(results: Results) -> pd.DataFrame:
     the slots are not known.
 
     Returns:
-        One row for each of `OUTCOMES`: `outcome`, `trials`, `epochs`, `worker_s`, `gpu_s` (GPUs of
-        a trial times worker_s), `share` (of all worker_s).
+        One row for each of `OUTCOMES`: `outcome`, `trials`, `epochs`, `worker_s`, `gpu_s` (worker_s
+        times the GPUs that a trial took then), `share` (of all worker_s).
     """
     trials = results.trials.set_index("trial")
-    held = (results.intervals["end_s"] - results.intervals["start_s"]).groupby(
-        results.intervals["trial"]
-    )
-    worker_s = held.sum().reindex(trials.index, fill_value=0.0)
+    seconds = results.intervals["end_s"] - results.intervals["start_s"]
+    gpu_seconds = seconds * results.intervals["gpus"].fillna(0.0)
+    worker_s = _by_trial(seconds, results).reindex(trials.index, fill_value=0.0)
+    gpu_s = _by_trial(gpu_seconds, results).reindex(trials.index, fill_value=0.0)
     distinct = results.reports.groupby("trial").size().reindex(trials.index, fill_value=0)
     again = (trials["epochs_run"] - distinct).clip(lower=0)
     share_again = (again / trials["epochs_run"].where(trials["epochs_run"] > 0)).fillna(0.0)
     ended = trials["status"].astype(str)
     outcome = ended.where(ended.isin(["completed", "stopped", "failed"]), "unfinished")
-    gpus = trials["gpus"].fillna(0.0)
     table = pd.DataFrame(
         {
             "trials": 1,
             "epochs": trials["epochs_run"] - again,
             "worker_s": worker_s * (1 - share_again),
-            "gpu_s": worker_s * (1 - share_again) * gpus,
+            "gpu_s": gpu_s * (1 - share_again),
         }
     )
     summed = table.groupby(outcome.to_numpy()).sum().reindex(list(OUTCOMES), fill_value=0)
     summed = summed.astype({"worker_s": "float64", "gpu_s": "float64"})
-    lost = worker_s * share_again
-    summed.loc["repeated"] = [
-        int((again > 0).sum()),
-        int(again.sum()),
-        lost.sum(),
-        (lost * gpus).sum(),
-    ]
+    lost, lost_gpu = (worker_s * share_again).sum(), (gpu_s * share_again).sum()
+    summed.loc["repeated"] = [int((again > 0).sum()), int(again.sum()), lost, lost_gpu]
     slots = results.sessions["slots"]
     if slots.notna().all() and len(slots):
         offered = (slots * (results.sessions["end_s"] - results.sessions["start_s"])).sum()
         idle = max(0.0, float(offered) - float(worker_s.sum()))
-        summed.loc["idle"] = [0, 0, idle, idle * float(gpus.max() if len(gpus) else 0.0)]
+        share = float(gpu_s.sum() / worker_s.sum()) if worker_s.sum() else 0.0
+        summed.loc["idle"] = [0, 0, idle, idle * share]
     else:
         summed = summed.drop("idle")
     total = summed["worker_s"].sum()

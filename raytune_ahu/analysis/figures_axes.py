@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from raytune_ahu.analysis.figures_style import absent, show
+from raytune_ahu.analysis.figures_style import show
 from raytune_ahu.results import Results
+from raytune_ahu.results.frames import is_absent
 from raytune_ahu.results.schema import CONFIG
 from raytune_ahu.space.discrete import Listed
 from raytune_ahu.space.domain import Domain
@@ -49,7 +50,8 @@ class Axis:
             numbers = {label: float(i) for i, label in enumerate(self.labels)}
             return np.array([_position(v, numbers) for v in values.astype(object)], np.float64)
         return np.array(
-            [math.nan if absent(v) or not _is_number(v) else float(v) for v in values], np.float64
+            [math.nan if is_absent(v) or not _is_number(v) else float(v) for v in values],
+            np.float64,
         )
 
     def unit(self, values: pd.Series[Any]) -> _Floats:
@@ -103,7 +105,7 @@ def axis_of(results: Results, parameter: str) -> Axis:
         parameter: Flat name, one of `results.parameters`.
     """
     cells = results.trials[CONFIG + parameter].astype(object)
-    present = [value for value in cells if not absent(value)]
+    present = [value for value in cells if not is_absent(value)]
     domain = _domain(results, parameter)
     numeric = all(_is_number(value) for value in present)
     if isinstance(domain, Listed) or not numeric or not present:
@@ -136,7 +138,7 @@ def _categories(parameter: str, present: list[Any], domain: Domain | None) -> Ax
 
 
 def _position(value: Any, numbers: dict[str, float]) -> float:
-    return math.nan if absent(value) else numbers.get(show(value), math.nan)
+    return math.nan if is_absent(value) else numbers.get(show(value), math.nan)
 
 
 def _is_number(value: Any) -> bool:

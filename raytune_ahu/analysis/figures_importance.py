@@ -18,7 +18,6 @@ from raytune_ahu.analysis.figures_style import (
     QUIET,
     SECOND,
     Hover,
-    absent,
     canvas,
     no_values,
     note,
@@ -30,6 +29,7 @@ from raytune_ahu.analysis.figures_style import (
 from raytune_ahu.analysis.importance import Importance, marginal
 from raytune_ahu.errors import SpecError
 from raytune_ahu.results import At, Results
+from raytune_ahu.results.frames import is_absent
 from raytune_ahu.results.schema import CONFIG
 
 MAX_BARS = 15
@@ -152,7 +152,7 @@ def parameter_slice(
 def _add_trials(figure: go.Figure, results: Results, axis: Axis) -> tuple[str, ...]:
     column = CONFIG + axis.name
     trials = results.trials.set_index("trial", drop=False).loc[ranked_trials(results)]
-    active = trials[~trials[column].map(absent).astype(bool) & trials["best_value"].notna()]
+    active = trials[~trials[column].map(is_absent).astype(bool) & trials["best_value"].notna()]
     if active.empty:
         raise no_values(results, f"trial with {axis.name} and a finite value")
     drawn = active.loc[spread(active.index.tolist(), MAX_POINTS)]

@@ -14,11 +14,11 @@ from html import escape
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
 from raytune_ahu.errors import MetricError
 from raytune_ahu.results import Results
+from raytune_ahu.results.frames import is_absent
 from raytune_ahu.results.schema import CONFIG
 
 OUTCOME_COLORS = {
@@ -168,11 +168,6 @@ def _reads_as_other(text: str) -> bool:
         return not text
 
 
-def absent(value: Any) -> bool:
-    """Whether a cell of a `config/*` column says that the hyperparameter is inactive."""
-    return value is pd.NA or (isinstance(value, float) and math.isnan(value))
-
-
 def time_axis(seconds: float) -> tuple[float, str]:
     """Choose a unit for times of up to so many seconds: by what to divide, and its name."""
     for size, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
@@ -244,7 +239,7 @@ class Hover:
 
     def _text(self, row: Sequence[Any], config: Sequence[Any]) -> str:
         trial, status, origin, value, resource = row
-        known = not absent(value)
+        known = not is_absent(value)
         best = f"best {show(value)} at epoch {resource}" if known else "no finite value"
         return "<br>".join(
             [
@@ -258,7 +253,7 @@ class Hover:
         active = [
             f"{name}={_cut(show(value))}"
             for name, value in zip(self._names, config, strict=True)
-            if not absent(value)
+            if not is_absent(value)
         ]
         if len(active) > _SHOWN_PARAMETERS:
             more = len(active) - _SHOWN_PARAMETERS

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from raytune_ahu.analysis.importance import importance
 from raytune_ahu.errors import SpaceError, SpecError
 from raytune_ahu.results import Results
 from raytune_ahu.space import SearchSpace
@@ -26,6 +27,7 @@ from raytune_ahu.space.steps import Steps
 _LEAST = 20  # trials with a value
 _LEAST_GOOD = 5  # good trials in which a parameter is active
 _GOOD = 0.2  # share of the trials that are good
+_MATTERS = 0.05  # share of the variance from which a parameter is touched at all
 _EVIDENCE = 0.05  # largest p-value of a change
 _SHRINK = 0.8  # a range is only shrunk below this share of itself
 _EDGE = 0.1  # share of a range that is its edge
@@ -64,8 +66,12 @@ def suggest_space(results: Results) -> SuggestedSpace:
     way to 1 where it was a share. A listed value is dropped that was tried but never good, where
     chance would hardly do that (Fisher's exact test, p < 0.05).
 
+    Only parameters that explain 5 % of the variance (`importance`, alone) are touched: draws of a
+    model are not independent, and crowd in parameters that do not matter as well.
+
     Raises:
-        SpecError: If the space is not known, or fewer than 20 trials have a value.
+        SpecError: If the space is not known, fewer than 20 trials have a value, or there are too
+            few for importance.
     """
     if results.space is None:
         raise SpecError(f"the search space of run {results.name!r} is not known")
@@ -78,17 +84,32 @@ def suggest_space(results: Results) -> SuggestedSpace:
     space = results.space
     known = space.encode_many(results.configuration(trial) for trial in ranked["trial"])
     good = np.arange(len(ranked)) < max(8, round(_GOOD * len(ranked)))
+    matters = _importance(results)
     suggested, rows = space, []
     for parameter in space.declaration.parameters:
         if isinstance(parameter.domain, Constant) or parameter.name not in space.names:
             continue
         column = known[:, space.names.index(parameter.name)]
-        change = _change(parameter, column, good)
+        share = matters.get(parameter.name, 0.0)
+        if share < _MATTERS:
+            change = _Change(f"unchanged: it explains {share:.0%} of the variance only")
+        else:
+            change = _change(parameter, column, good)
         suggested, applied, why = _apply(suggested, parameter.name, change)
         was = parameter.domain.shown
         rows.append((parameter.name, was, applied or was, why))
     table = pd.DataFrame(rows, columns=["parameter", "was", "becomes", "why"])
     return SuggestedSpace(suggested, table)
+
+
+def _importance(results: Results) -> dict[str, float]:
+    """Share of the variance that each parameter explains, alone.
+
+    A model proposes its later, and better, trials near each other, in parameters that do not matter
+    as well: that good trials lie there and others do not is no evidence by itself.
+    """
+    main = importance(results, n_bootstrap=0).main
+    return dict(zip(main["parameter"], main["importance"], strict=True))
 
 
 def _apply(space: SearchSpace, name: str, change: _Change) -> tuple[SearchSpace, str | None, str]:

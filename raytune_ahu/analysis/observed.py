@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from raytune_ahu.analysis.population import GRID_POINTS, Dimension, Population, Stratum, measure
+from raytune_ahu.results.frames import is_absent
 from raytune_ahu.search.model import Floats
 from raytune_ahu.space.values import identity
 
@@ -75,11 +75,6 @@ def _encode(name: str, column: Sequence[Any]) -> tuple[Dimension, Floats] | None
     x = np.full(len(column), np.nan)
     x[np.array(there)] = coordinates
     return dimension, x
-
-
-def is_absent(cell: Any) -> bool:
-    """Whether a cell of a `config/*` column is empty."""
-    return cell is pd.NA or (isinstance(cell, float) and math.isnan(cell))
 
 
 def _numbers(name: str, cells: Sequence[float]) -> tuple[Dimension, Floats]:

@@ -36,9 +36,9 @@ def incumbent(results: Results) -> pd.DataFrame:
     """Follow the best value seen so far, of any trial at any epoch.
 
     Returns:
-        One row a report, in the order of time: `time_s`, `epochs` (reports so far), `trials` (begun
-        so far), `value` (the incumbent's; NaN before the first finite one), `trial` and
-        `resource` (where it was seen), `improved` (whether by this report).
+        One row a report, in the order of time: `time_s`, `epochs` (so far, repeated ones included),
+        `trials` (begun so far), `value` (the incumbent's; NaN before the first finite one), `trial`
+        and `resource` (where it was seen), `improved` (whether by this report).
     """
     reports = results.reports
     value = reports["value"].to_numpy()
@@ -55,7 +55,7 @@ def incumbent(results: Results) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "time_s": reports["time_s"].to_numpy(),
-            "epochs": np.arange(1, len(reports) + 1),
+            "epochs": reports["epochs_so_far"].to_numpy(),
             "trials": np.searchsorted(begun, reports["time_s"].to_numpy(), side="right"),
             "value": np.where(known, results.sign * best, np.nan),
             "trial": reports["trial"].take(at).where(known).array,
@@ -65,16 +65,23 @@ def incumbent(results: Results) -> pd.DataFrame:
     )
 
 
-def anytime_area(results: Results, over: Over = "time_s", until: float | None = None) -> float:
-    """Mean value of the incumbent from its first one until a given point: good early counts.
+def anytime_area(
+    results: Results,
+    over: Over = "time_s",
+    *,
+    since: float | None = None,
+    until: float | None = None,
+) -> float:
+    """Mean value of the incumbent over a part of an axis: good early counts.
 
     Args:
         results: The run.
         over: The axis.
+        since: Where to begin on it; None: at the first incumbent.
         until: Where to end on it; None: at the end of the run. The last value holds beyond it.
 
     Returns:
-        The mean, in the metric's own units; NaN if there was no incumbent by then.
+        The mean, in the metric's own units; NaN if there was no incumbent at its beginning.
 
     Raises:
         SpecError: If `over` is unknown.
@@ -83,10 +90,14 @@ def anytime_area(results: Results, over: Over = "time_s", until: float | None = 
     x = curve[check_over(over)].to_numpy(np.float64)
     value = curve["value"].to_numpy()
     end = until if until is not None else (x[-1] if len(x) else np.nan)
+    begin = since if since is not None else (x[0] if len(x) else np.nan)
+    if not len(x) or begin < x[0] or end < begin:
+        return float("nan")
+    first = np.searchsorted(x, begin, side="right") - 1
+    x, value = x[first:], value[first:]
+    x = np.maximum(x, begin)
     inside = x <= end
     x, value = x[inside], value[inside]
-    if not len(x):
-        return float("nan")
     widths = np.diff(x, append=end)
     if widths.sum() == 0:
         return float(value[-1])

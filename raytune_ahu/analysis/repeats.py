@@ -136,11 +136,10 @@ def paired_difference(pairs: NDArray[np.float64]) -> PairedDifference:
     if n == 1:
         return PairedDifference(n, mean, math.nan, math.nan, math.nan)
     error = float(differences.std(ddof=1) / math.sqrt(n))
+    if error <= 1e-9 * abs(mean):  # the same difference for every seed: how sure, nobody can say
+        return PairedDifference(n, mean, math.nan, math.nan, 1.0 if mean == 0.0 else math.nan)
     half = error * float(stdtrit(n - 1, 0.975))
-    if error == 0.0:  # the same difference for every seed
-        p_value = 1.0 if mean == 0.0 else 0.0
-    else:
-        p_value = 2 * float(stdtr(n - 1, -abs(mean / error)))
+    p_value = 2 * float(stdtr(n - 1, -abs(mean / error)))
     return PairedDifference(n, mean, mean - half, mean + half, p_value)
 
 

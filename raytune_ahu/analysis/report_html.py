@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from raytune_ahu.analysis.figures_style import absent, show
+from raytune_ahu.analysis.figures_style import show
+from raytune_ahu.results.frames import is_absent
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(cell: Any) -> str:
-    if cell is None or absent(cell):
+    if cell is None or is_absent(cell):
         return "<td></td>"
     number = isinstance(cell, (int, float)) and not isinstance(cell, bool)
     kind = ' class="number"' if number else ""

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raytune_ahu.analysis.figures_style import OUTCOME_COLORS, absent, show
+from raytune_ahu.analysis.figures_style import OUTCOME_COLORS, show
 from raytune_ahu.results import Results
+from raytune_ahu.results.frames import is_absent
 from raytune_ahu.results.schema import CONFIG, TRIALS
 
 _HEADS = {
@@ -68,7 +69,7 @@ def _says(column: pd.Series[Any]) -> bool:
 
 
 def _cell(value: Any) -> Any:
-    if absent(value):
+    if is_absent(value):
         return None
     if isinstance(value, (bool, np.bool_)):
         return show(value)

@@ -19,6 +19,7 @@ from raytune_ahu.types import Mode, TrialStatus
 
 if TYPE_CHECKING:
     from raytune_ahu.results import Results
+from raytune_ahu.results.frames import is_absent
 
 _BOOKKEEPING = {"hostname", "node_ip", "pid", "time_this_iter_s"}
 """Of what a report holds, all that the trainable did not measure."""
@@ -85,7 +86,11 @@ def stories_of(results: Results) -> dict[str, Story]:
     stories = {
         trial: Story(
             trial,
-            {name: _plain(cell) for name, cell in zip(names, row, strict=True) if _is_there(cell)},
+            {
+                name: _plain(cell)
+                for name, cell in zip(names, row, strict=True)
+                if not is_absent(cell)
+            },
             results.metric,
             results.mode,
             TrialStatus(status),
@@ -106,11 +111,6 @@ def _numbers(results: Results, name: str) -> Any:
     if name == results.metric:
         return results.values().to_numpy(np.float64)
     return results.reports[METRIC + name].to_numpy(np.float64, na_value=math.nan)
-
-
-def _is_there(cell: Any) -> bool:
-    """Whether a cell of `config/*` holds a value: inactive hyperparameters are <NA> or NaN."""
-    return type(cell).__name__ != "NAType" and not (isinstance(cell, float) and math.isnan(cell))
 
 
 def _plain(cell: Any) -> Any:

@@ -20,6 +20,11 @@ ABSENT = object()
 """Marks a cell that has no value, where None is one."""
 
 
+def is_absent(value: Any) -> bool:
+    """Whether a cell of a frame holds nothing: <NA> or NaN. None is a value."""
+    return value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
 def frame(name: str, columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Make a frame of the schema.
 

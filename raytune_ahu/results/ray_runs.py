@@ -1,7 +1,8 @@
 """Runs of stock Ray Tune as frames: from the `result.json` that it writes for each trial.
 
 What Ray does not record is missing: where a suggestion came from, the rungs, the search space,
-what was decided. Reports say `continue`, the last one of a trial `stop`. Start with `load_ray_run`.
+what was decided. Reports say `continue`, the last one of a trial `stop`; a trial that ended before
+the highest epoch of all counts as stopped, whoever ended it. Start with `load_ray_run`.
 """
 
 from __future__ import annotations
@@ -199,6 +200,7 @@ def _reports(trials: list[_Trial], metric: str, origin: float) -> Any:
         "seconds": [row.get("time_this_iter_s") for _, row in rows],
         "session": [1] * len(rows),
         "node": [row.get("hostname") for _, row in rows],
+        "epochs_so_far": list(range(1, len(rows) + 1)),
         **metric_columns(
             {key: value for key, value in row.items() if key not in _OWN_KEYS} for _, row in rows
         ),
@@ -209,10 +211,10 @@ def _reports(trials: list[_Trial], metric: str, origin: float) -> Any:
 def _status(trial: _Trial, top: int) -> str:
     if trial.error is not None:
         return "failed"
-    done = bool(trial.rows) and bool(trial.rows[-1].get("done"))
-    if trial.resource >= top or done:
-        return "completed"
-    return "stopped" if trial.rows else "pending"
+    if not trial.rows:
+        return "pending"
+    # Ray writes `done` for a trial that its scheduler stopped as well.
+    return "completed" if trial.resource >= top else "stopped"
 
 
 def _trials(trials: list[_Trial], metric: str, mode: Mode, top: int, origin: float) -> Any:
@@ -266,5 +268,7 @@ def _intervals(trials: list[_Trial], origin: float, top: int) -> Any:
         "from_resource": [0] * len(ran),
         "to_resource": [trial.resource for trial in ran],
         "ended": [_status(trial, top) for trial in ran],
+        "cpus": [None] * len(ran),
+        "gpus": [None] * len(ran),
     }
     return frame("intervals", columns)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from raytune_ahu.errors import RecordError
@@ -23,7 +24,7 @@ from raytune_ahu.results.frames import (
 )
 from raytune_ahu.results.schema import CONFIG
 from raytune_ahu.run_state import RunState
-from raytune_ahu.types import Decision, TrialStatus
+from raytune_ahu.types import Decision, Mode, TrialStatus
 
 _WORKER_KEYS = ("hostname", "node_ip", "pid")
 _SECONDS_KEY = "time_this_iter_s"
@@ -61,6 +62,8 @@ def read_log(folder: Path) -> Log:
             events += read(f"[{text}]")
     except ValueError:
         events = list(read_events(folder))  # finds the line, and says so
+    if len(events) != len(lines):
+        events = list(read_events(folder))  # two events on one line
     return Log(events, torn)
 
 
@@ -89,7 +92,7 @@ def frames_of(
     Raises:
         RecordError: If an event does not follow from those before it.
     """
-    fold = _Fold(RunState(spec.mode))
+    fold = _Fold(RunState(spec.mode), spec)
     for number, event in enumerate(events, start=1):
         try:
             fold.apply(event)
@@ -122,14 +125,15 @@ def _trials(
     trials = list(fold.state.trials.values())
     at_levels = reports[reports["resource"].isin(levels)].groupby("trial")["resource"]
     highest, count = at_levels.max().to_dict(), at_levels.size().to_dict()
+    best = _best_of_each(reports, spec.mode)
     saved = [max(trial.checkpoints, default=None) for trial in trials]
     ids = [trial.trial_id for trial in trials]
     columns: dict[str, Sequence[Any]] = {
         "trial": ids,
         "status": [trial.status.value for trial in trials],
         "origin": [trial.origin for trial in trials],
-        "best_value": [trial.best_value for trial in trials],
-        "best_resource": [trial.best_resource for trial in trials],
+        "best_value": [best.get(trial_id, (None, None))[0] for trial_id in ids],
+        "best_resource": [best.get(trial_id, (None, None))[1] for trial_id in ids],
         "last_value": [trial.value for trial in trials],
         "resource": [trial.resource for trial in trials],
         "rung": [highest.get(trial_id) for trial_id in ids],
@@ -154,6 +158,15 @@ def _trials(
     return frame("trials", columns)
 
 
+def _best_of_each(reports: pd.DataFrame, mode: Mode) -> dict[str, tuple[float, int]]:
+    """Best finite value and its epoch, of each trial that has one; the earlier of equal ones."""
+    finite = reports[np.isfinite(reports["value"])]
+    ranked = finite.sort_values("value", ascending=mode == "min", kind="stable")
+    first = ranked.drop_duplicates("trial")
+    cells = zip(first["value"].tolist(), first["resource"].tolist(), strict=True)
+    return dict(zip(first["trial"], cells, strict=True))
+
+
 def _in_order(columns: dict[str, list[Any]], spec: ExperimentSpec) -> dict[str, list[Any]]:
     """Put `config/*` columns into the order in which the space declares its parameters."""
     declared = [CONFIG + parameter.name for parameter in spec.space.declaration.parameters]
@@ -164,8 +177,9 @@ def _in_order(columns: dict[str, list[Any]], spec: ExperimentSpec) -> dict[str, 
 class _Fold:
     """Takes in the events one by one and keeps what the frames need beside the run's state."""
 
-    def __init__(self, state: RunState) -> None:
+    def __init__(self, state: RunState, spec: ExperimentSpec) -> None:
         self.state = state
+        self._taken = {"cpus": spec.cpus_per_trial, "gpus": spec.gpus_per_trial}
         self.suggested_s: dict[str, float] = {}
         self.ended_s: dict[str, float] = {}
         self.node: dict[str, str] = {}
@@ -184,6 +198,8 @@ class _Fold:
                 "from_resource",
                 "to_resource",
                 "ended",
+                "cpus",
+                "gpus",
             )
         }
         self._open: dict[str, dict[str, Any]] = {}  # interval of each trial that has a worker
@@ -215,6 +231,7 @@ class _Fold:
     def _follow_session(self, kind: str, event: Mapping[str, Any]) -> None:
         sessions, now = self.sessions, self.state.seconds
         if kind == "run_started":
+            self._taken = {**self._taken, **event.get("resources", {})}
             sessions["session"].append(self.state.sessions)
             sessions["host"].append(event.get("host"))
             sessions["pid"].append(event.get("pid"))
@@ -240,6 +257,7 @@ class _Fold:
             "end_s": now,
             "from_resource": resource,
             "to_resource": resource,
+            **self._taken,
         }
 
     def _on_report(self, event: Mapping[str, Any]) -> None:
@@ -260,6 +278,7 @@ class _Fold:
                 metrics.get(_SECONDS_KEY),
                 self.state.sessions,
                 self.node.get(trial_id),
+                len(self._reports) + 1,
             )
         )
         self._metrics.append(metrics)
@@ -296,6 +315,7 @@ class _Fold:
             "seconds",
             "session",
             "node",
+            "epochs_so_far",
         )
         cells = zip(*self._reports, strict=True) if self._reports else [[] for _ in names]
         columns: dict[str, Any] = dict(zip(names, map(list, cells), strict=True))

@@ -15,9 +15,11 @@ import pandas as pd
 
 from raytune_ahu.errors import MetricError, SpecError, StorageError
 from raytune_ahu.results.checkpoints import find_checkpoint
+from raytune_ahu.results.frames import is_absent
 from raytune_ahu.results.schema import CONFIG, FRAMES, METRIC, describe
+from raytune_ahu.space.discrete import Listed
 from raytune_ahu.space.nested import unflatten
-from raytune_ahu.types import Configuration, Mode, as_loss, check_mode
+from raytune_ahu.types import Configuration, Mode, check_mode
 
 if TYPE_CHECKING:
     from raytune_ahu.experiment import ExperimentSpec
@@ -243,12 +245,16 @@ class Results:
         Raises:
             SpecError: If there is none of that name.
         """
-        rows = self.trials[self.trials["trial"] == trial]
-        if rows.empty:
-            known = f"{self.trials['trial'].iloc[0]} to {self.trials['trial'].iloc[-1]}"
-            there = known if len(self.trials) else "none"
+        at = self._rows.get(trial)
+        if at is None:
+            ids = list(self._rows)
+            there = f"{ids[0]} to {ids[-1]}" if ids else "none"
             raise SpecError(f"trial {trial!r} is not in run {self.name!r}; there are {there}")
-        return rows.iloc[0]
+        return self.trials.iloc[at]
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {trial: at for at, trial in enumerate(self.trials["trial"])}
 
     def configuration(self, trial: str) -> Configuration:
         """Return the hyperparameters of one trial, nested as the user nested them.
@@ -256,14 +262,26 @@ class Results:
         Raises:
             SpecError: If there is no such trial.
         """
-        row = self.trial(trial)
-        flat = {name: row[CONFIG + name] for name in self.parameters}
-        active = {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in flat.items()
-            if not _is_absent(value)
-        }
-        return unflatten(active)
+        self.trial(trial)  # refuses an unknown one
+        at = self._rows[trial]
+        flat = {name: cells[at] for name, cells in self._cells.items()}
+        return unflatten({name: value for name, value in flat.items() if not is_absent(value)})
+
+    @cached_property
+    def _cells(self) -> dict[str, list[Any]]:
+        """Hyperparameters by name, in the order of the trials, as plain Python values."""
+        cells = {name: self.trials[CONFIG + name].tolist() for name in self.parameters}
+        parameters = self.space.declaration.parameters if self.space else ()
+        for parameter in parameters:
+            domain = parameter.domain
+            if isinstance(domain, Listed) and parameter.name in cells:  # 1 beside 2.5, not 1.0
+                cells[parameter.name] = [
+                    domain.decode(domain.encode(value))
+                    if not is_absent(value) and domain.contains(value)
+                    else value
+                    for value in cells[parameter.name]
+                ]
+        return cells
 
     def checkpoint(self, trial: str, into: str | Path | None = None) -> Path:
         """Return the folder of a trial's newest checkpoint.
@@ -333,16 +351,6 @@ class Results:
         except OSError as error:
             raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
         return folder
-
-    # --- for the analysis
-
-    def losses(self) -> pd.Series[float]:
-        """Return the tuned metric of every report as a loss: smaller is better, never NaN."""
-        return self.reports["value"].map(lambda value: as_loss(value, self.mode))
-
-
-def _is_absent(value: Any) -> bool:
-    return value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
 def _writable(frame: pd.DataFrame) -> pd.DataFrame:

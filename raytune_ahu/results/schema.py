@@ -41,7 +41,9 @@ TRIALS = (
     Column("trial", "string", "id of the trial, in the order of suggestion"),
     Column("status", "category", "pending, running, paused, completed, stopped or failed"),
     Column("origin", "string", "who proposed it: random, grid, user, model@<rung level>"),
-    Column("best_value", "float64", "best finite value of the tuned metric at any epoch"),
+    Column(
+        "best_value", "float64", "best finite value of the tuned metric at any epoch, as in reports"
+    ),
     Column("best_resource", "Int64", "epochs at which best_value was seen"),
     Column("last_value", "float64", "the metric in the newest report; may be NaN or infinite"),
     Column("resource", "int64", "epochs of the newest report; 0: none yet"),
@@ -52,8 +54,10 @@ TRIALS = (
     Column("suggested_s", "float64", "when it was suggested, in seconds of the run (see time_s)"),
     Column("ended_s", "float64", "when it ended, in seconds of the run; NaN: it has not"),
     Column("node", "string", "host of its newest worker"),
-    Column("cpus", "float64", "CPU cores that it takes"),
-    Column("gpus", "float64", "GPUs that it takes; a fraction shares one"),
+    Column("cpus", "float64", "CPU cores that it takes, by the newest specification"),
+    Column(
+        "gpus", "float64", "GPUs that it takes, by the newest specification; a fraction shares one"
+    ),
     Column("failures", "int64", "faults that count against max_failures"),
     Column("fault", "string", "kind of its newest fault, as in the log"),
     Column("error", "string", "text of its newest exception, with traceback, or why it diverged"),
@@ -73,6 +77,7 @@ REPORTS = (
     Column("seconds", "float64", "seconds that the epoch took in the worker"),
     Column("session", "int64", "session of the run, from 1; each resume begins another"),
     Column("node", "string", "host of the worker"),
+    Column("epochs_so_far", "int64", "reports of all trials by then, repeated epochs included"),
     Column(f"{METRIC}*", "by its values", "everything else that the trainable reported"),
 )
 """One row for each trial and epoch, in the order of time."""
@@ -96,6 +101,8 @@ INTERVALS = (
     Column("from_resource", "int64", "epochs it began with"),
     Column("to_resource", "int64", "epochs of its last report there"),
     Column("ended", "category", "by what: completed, stopped, failed, paused, or interrupted"),
+    Column("cpus", "float64", "CPU cores that it took then"),
+    Column("gpus", "float64", "GPUs that it took then"),
 )
 """One row for each stay of a trial on a worker."""
 

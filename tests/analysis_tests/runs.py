@@ -41,6 +41,7 @@ def made(curves, *, mode="min", levels=(1, 3, 9), epoch_s=1.0, configurations=No
         "seconds": [epoch_s] * count,
         "session": [1] * count,
         "node": ["n"] * count,
+        "epochs_so_far": list(range(1, count + 1)),
     }
     report_frame = frame("reports", reports)
     pick = min if mode == "min" else max
@@ -88,6 +89,8 @@ def made(curves, *, mode="min", levels=(1, 3, 9), epoch_s=1.0, configurations=No
             "from_resource": [0] * len(ids),
             "to_resource": lengths,
             "ended": status,
+            "cpus": [1.0] * len(ids),
+            "gpus": [0.5] * len(ids),
         },
     )
     sessions = frame(

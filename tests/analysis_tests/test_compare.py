@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,37 @@ def test_recorded_runs_are_grouped_by_searcher_and_scheduler(tmp_path):
     assert ends.loc["bohb + asha", "center"] == pytest.approx(
         found.runs.query("group == 'bohb + asha'")["value"].median()
     )
+
+
+def test_a_run_without_an_incumbent_on_the_grid_is_last_and_has_no_centre():
+    nothing = made([[math.nan] * 5], levels=(1,), name="nothing")
+    late = made([[math.nan] * 8 + [0.1]], levels=(1,), name="late")
+    good = made([[1.0] * 3], levels=(1,), name="good")
+    for other in (nothing, late):
+        found = compare([good, other])
+        assert list(found.runs["rank"]) == [1.0, 2.0]
+        assert found.grid[found.grid["group"] == other.name]["center"].isna().all()
+        assert found.runs["area"].isna().all()
+
+
+def test_who_has_nothing_for_long_does_not_look_better_by_it():
+    early = made([[0.5] * 9 + [0.1] * 11], levels=(1,), name="early")
+    late = made([[math.nan] * 9 + [0.1] * 11], levels=(1,), name="late")
+    found = compare([early, late]).runs.set_index("run")
+    assert found.loc["early", "area"] <= found.loc["late", "area"]
+
+
+def test_data_sets_are_not_mixed_in_a_centre(tmp_path):
+    runs = [
+        load(
+            record_run(
+                tmp_path / f"{s}{data}", num_samples=6, scheduler=s, settings={"dataset": data}
+            )
+        )
+        for s in ("asha", "none")
+        for data in ("a", "b")
+    ]
+    assert len(set(compare(runs).runs["group"])) == 4
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ import pytest
 
 from raytune_ahu.analysis.narrowing import suggest_space
 from raytune_ahu.errors import SpecError
+from raytune_ahu.results import load
 from raytune_ahu.space import SearchSpace
 from tests.analysis_tests.runs import made
+from tests.recorded_runs import record_run
 
 SPACE = {
     "x": {"domain": "uniform", "lower": 0.0, "upper": 10.0},
@@ -81,6 +83,17 @@ def test_noise_changes_almost_nothing():
         _, table = changes(run(lambda c, rng=rng: rng.normal(), seed=seed))
         changed += int((table["was"] != table["becomes"]).sum())
     assert changed <= 10  # of 100 parameters, each tested at 5 %
+
+
+def test_what_does_not_matter_is_left_alone_though_a_model_draws_it_in_a_heap(tmp_path):
+    changed = {"noise": 0, "lr": 0}
+    for seed in range(6):
+        results = load(record_run(tmp_path / str(seed), num_samples=100, seed=seed))
+        _, table = changes(results)
+        for name in changed:
+            changed[name] += table.loc[name, "was"] != table.loc[name, "becomes"]
+    assert changed["noise"] == 0
+    assert changed["lr"] >= 4
 
 
 def test_the_best_trial_lies_in_the_suggested_space():

@@ -61,6 +61,12 @@ def test_the_anytime_area_is_the_mean_of_the_steps():
     assert math.isnan(anytime_area(results, until=0.5))
 
 
+def test_an_area_may_begin_later_than_the_first_incumbent():
+    results = made([[4.0, 2.0, 2.0, 1.0]])
+    assert anytime_area(results, since=1.5) == pytest.approx((4 * 0.5 + 2 + 2) / 2.5)
+    assert math.isnan(anytime_area(results, since=0.5))
+
+
 def test_an_unknown_axis_lists_those_that_there_are():
     with pytest.raises(SpecError, match="time_s, epochs, trials"):
         anytime_area(made([[1.0]]), "hours")

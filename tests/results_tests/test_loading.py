@@ -129,6 +129,8 @@ def test_a_repeated_epoch_counts_once_and_is_known_as_cost(asha_run, tmp_path):
     row = mine.loc[again["resource"]]
     assert row["value"] == 0.123
     assert after.trial(trial)["epochs_run"] == before.trial(trial)["epochs_run"] + 1
+    assert after.reports["epochs_so_far"].iloc[-1] == len(before.reports) + 1
+    assert after.trials["best_value"].max() == after.best().value
 
 
 def test_intervals_of_a_promoted_trial_are_its_stays_on_workers(promotion_run):
@@ -190,6 +192,29 @@ def test_a_damaged_line_is_named(asha_run, tmp_path):
     (folder / LOG_FILE).write_text("".join(lines))
     with pytest.raises(RecordError, match=r"line 10 of .*log\.jsonl is damaged"):
         load(folder)
+
+
+def test_two_events_on_one_line_are_damage(asha_run, tmp_path):
+    folder = copied(asha_run, tmp_path)
+    lines = events_of(folder)
+    lines[9:11] = [lines[9].rstrip() + "," + lines[10]]
+    (folder / LOG_FILE).write_text("".join(lines))
+    with pytest.raises(RecordError, match=r"line 10 of .* is damaged"):
+        load(folder)
+
+
+def test_a_stay_on_a_worker_took_what_a_trial_took_then(asha_run, tmp_path):
+    folder = copied(asha_run, tmp_path)
+    lines = [json.loads(line) for line in events_of(folder)]
+    half = len(lines) // 2
+    lines[0]["resources"] = {"cpus": 2.0, "gpus": 1.0}
+    again = {**lines[0], "time": lines[half]["time"], "resources": {"cpus": 1.0, "gpus": 0.25}}
+    lines.insert(half, again)
+    (folder / LOG_FILE).write_text("".join(json.dumps(event) + "\n" for event in lines))
+    intervals = load(folder).intervals
+    second = load(folder).sessions["start_s"].iloc[1]
+    assert (intervals["gpus"] == 1.0).eq(intervals["start_s"] < second).all()
+    assert set(intervals["cpus"]) == {1.0, 2.0}
 
 
 def test_an_event_that_follows_from_nothing_is_named(asha_run, tmp_path):

@@ -47,6 +47,9 @@ def test_it_becomes_the_same_frames_as_ours(ray_run):
     results = load(ray_run, metric="loss", mode="min")
     assert len(results.trials) == 6
     assert results.trials["status"].value_counts()["failed"] == 2
+    ended = results.trials[results.trials["status"] != "failed"]
+    assert (ended["status"] == "completed").eq(ended["resource"] == 9).all()
+    assert (ended["status"] == "stopped").any()
     assert set(results.trials["config/group/kind"]) == {"a"}
     assert results.trials["error"].dropna().str.contains("x is too large").all()
     assert results.best().configuration["x"] == 0.3

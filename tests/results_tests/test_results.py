@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -102,9 +101,21 @@ def test_mixed_kinds_of_values_survive(tmp_path):
     }
     results = load(record_run(tmp_path / "mixed", space=space, num_samples=40, max_epochs=3))
     found = {repr(results.configuration(trial)["kind"]) for trial in results.trials["trial"]}
-    assert found == {"None", "'a'", "3", "0.5", "True", "[1, 2]"}
+    assert found == {"None", "'a'", "3", "0.5", "True", "(1, 2)"}
     written = pd.read_parquet(results.to_parquet(tmp_path / "out") / "trials.parquet")
     assert set(written["config/kind"]) == {"null", "a", "3", "0.5", "true", "[1, 2]"}
+
+
+def test_whole_and_broken_numbers_of_one_choice_come_back_as_they_are(tmp_path):
+    space = {
+        "x": {"domain": "choice", "values": [1, 2.5]},
+        "lr": {"domain": "loguniform", "lower": 1e-4, "upper": 1.0},
+        "optimizer": "adam",
+        "model": {"layers": 3},
+    }
+    results = load(record_run(tmp_path / "r", space=space, num_samples=12, max_epochs=1))
+    found = {repr(results.configuration(trial)["x"]) for trial in results.trials["trial"]}
+    assert found == {"1", "2.5"}
 
 
 def test_an_unknown_trial_is_refused_with_those_that_there_are(results):
@@ -118,12 +129,6 @@ def test_curves_are_epochs_by_trials(results):
     row = results.reports.iloc[100]
     assert curves.loc[row["resource"], row["trial"]] == row["value"]
     assert results.curves("train_loss").loc[2].dropna().eq(0.5).all()
-
-
-def test_losses_are_small_where_values_are_good(results):
-    losses = results.losses()
-    assert losses.idxmin() == results.reports["value"].idxmax()
-    assert np.isposinf(losses[results.reports["value"].isna()]).all()
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])

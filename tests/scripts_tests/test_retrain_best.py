@@ -131,10 +131,10 @@ def test_a_recommender_is_retrained_for_its_best_epoch_and_served(script, tmp_pa
     assert "ndcg@10" in out
     code, out, _ = script("--resume", "r", "--num-samples", "3", name="tune_recommender.py")
     assert code == 0
-    assert "The test split was read before, on " in out
-    assert [one.purpose for one in load(results.folder).test_reads] == [
-        "the retrained winner", "the comparison of models and references"
-    ]  # fmt: skip
+    assert "it is not read again" in out
+    assert "holds a retrained winner, which stays" in out
+    assert [one.purpose for one in load(results.folder).test_reads] == ["the retrained winner"]
+    assert Recommender.load(results.folder).description["seeds"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from raytune_ahu import SearchSpace
 from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.records import read_json
+from raytune_ahu.results import load
 from tests.scripts_tests.refusals import assert_refused
 from trainables import RecommenderHyperparameters, RecommenderTrainable
 from trainables.recommender_hyperparameters import MODEL_NAMES
@@ -121,12 +122,18 @@ def test_a_run_whose_data_has_changed_is_not_resumed(finished, script):
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_resumed_run_is_tested_again_and_counts_it(finished, root):
+def test_a_resumed_run_is_tested_again_only_when_that_is_asked_for(finished, root):
     folder, _ = finished
+    run = folder / "runs" / "small"
     arguments = [sys.executable, str(root / "scripts" / "tune_recommender.py")]
-    arguments += ["--resume", "small", "--num-samples", "8"]
-    subprocess.run(arguments, capture_output=True, check=True, cwd=folder)
-    assert read_json(folder / "runs" / "small" / "test.json")["test_was_read"] == 2
+    arguments += ["--resume", "small", "--num-samples"]
+    done = subprocess.run([*arguments, "8"], capture_output=True, text=True, check=True, cwd=folder)
+    assert "it is not read again" in done.stdout
+    assert len(load(run).test_reads) == read_json(run / "test.json")["test_was_read"] == 1
+    subprocess.run(
+        [*arguments, "9", "--read-test-again"], capture_output=True, check=True, cwd=folder
+    )
+    assert len(load(run).test_reads) == read_json(run / "test.json")["test_was_read"] == 2
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,18 @@ class RunLog:
         self.close()
 
 
+def is_driven(folder: Path) -> bool:
+    """Whether a driver on a machine that shares its locks is writing the log of a run."""
+    try:
+        with (folder / LOG_FILE).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def is_disk_full(error: OSError) -> bool:
     """Whether an error says that there is no room: no space, a quota, a limit on file size."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from raytune_ahu.errors import RecordError, RunExistsError, SpecError, StorageError
@@ -110,6 +111,7 @@ def make_folder(spec: ExperimentSpec) -> None:
             "host": platform.node(),
             "platform": platform.platform(),
             "git_commit": git_commit(),
+            "package_commit": git_commit(Path(__file__).parent),
             "versions": versions(),
         },
     )
@@ -257,11 +259,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_commit() -> str | None:
-    """Commit of the working directory that the run was started from, marked if it had changes."""
+def git_commit(folder: Path | None = None) -> str | None:
+    """Commit that a folder is at, marked if it has changes; None: the working directory."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=5, check=True, cwd=folder
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

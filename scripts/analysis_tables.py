@@ -42,6 +42,8 @@ def print_run(results: Results, found: Importance | AhuError, console: Console, 
     for line in results.notes:
         _say(console, f"note: {line}", style="yellow", markup=False)
     _print_best(results, console, at)
+    for reading in results.test_reads:
+        _say(console, f"The test split was read {reading}", markup=False)
     _print_failures(results, console)
     _print_cost(results, console)
     _print_rungs(results, console)
@@ -205,10 +207,12 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print several runs side by side."""
     unit = {"time_s": "s", "epochs": "epochs", "trials": "trials"}[comparison.over]
     end = comparison.grid["x"].max()
+    differ = len(set(comparison.runs["dataset"])) > 1
     rows = [
         (
             str(row.run),
             str(row.group),
+            *([str(row.dataset)] if differ else []),
             str(row.trials),
             str(row.epochs),
             minutes(row.wall_s),
@@ -219,8 +223,11 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         for row in comparison.runs.itertuples(index=False)
     ]
     _say(console, f"\n[bold]{comparison.metric}[/] of all runs after {end:.4g} {unit}:")
-    names = ("run", "group", "trials", "epochs", "wall time", "incumbent", "mean so far", "rank")
-    print_table(console, names, rows)
+    data = ["data set"] if differ else []
+    spent = ("trials", "epochs", "wall time", "incumbent", "mean so far", "rank")
+    print_table(console, ("run", "group", *data, *spent), rows)
+    if differ:
+        _say(console, "Ranks are among the runs on the same data set; others are not comparable.")
 
 
 def print_changes(suggested: SuggestedSpace, console: Console) -> None:

@@ -30,9 +30,13 @@ from raytune_ahu.analysis.narrowing import suggest_space
 from raytune_ahu.analysis.report import write_report
 from raytune_ahu.analysis.tensorboard import write_tensorboard
 from raytune_ahu.errors import AhuError, SpecError, StorageError
+from raytune_ahu.records import is_driven
 from raytune_ahu.results import Results, load
 from raytune_ahu.results.results import names_of
 
+CARD = "README.md"
+"""The model card of an exported winner."""
+_NOT_REPEATED = {"--name", "--space", "--warm-start", "--resume", "--retrain-best", "--repeat-best"}
 _SCRIPTS = {
     "MnistTrainable": "tune_mnist.py",
     "CifarResNetTrainable": "tune_resnet.py",
@@ -47,19 +51,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _check(args)
         runs = _load(args)
+        if args.watch is not None:
+            runs = _watch(args, runs, console)
         _analyse(args, runs, console)
-        while args.watch is not None and any(run.ended is None for run in runs):
-            time.sleep(args.watch)
-            runs = _load(args)
-            _write(args, runs, [try_importance(run, intervals=False) for run in runs], console)
-            told = ", ".join(f"{run.name} {len(run.trials)} trials" for run in runs)
-            console.print(f"[{time.strftime('%H:%M:%S')}] {told}", markup=False, highlight=False)
     except AhuError as error:
         complain(f"error: {' '.join(str(error).split())}")
         return 2
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _watch(args: argparse.Namespace, runs: list[Results], console: Console) -> list[Results]:
+    """Write the page again and again while a run is going on; return the runs as they are then."""
+    while any(_goes_on(run) for run in runs):
+        _write(args, runs, [try_importance(run, intervals=False) for run in runs], console)
+        told = "; ".join(map(_in_short, runs))
+        console.print(
+            f"{time.strftime('%H:%M:%S')} {told}", markup=False, highlight=False, soft_wrap=True
+        )
+        time.sleep(args.watch)
+        runs = _load(args)
+    return runs
+
+
+def _goes_on(run: Results) -> bool:
+    return run.spec is not None and run.ended is None and is_driven(run.folder)
+
+
+def _in_short(run: Results) -> str:
+    counts = run.trials["status"].value_counts(sort=False)
+    states = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    values = run.trials["best_value"].dropna()
+    best = "none yet" if values.empty else f"{(values * run.sign).min() * run.sign:.6g}"
+    return (
+        f"{run.name}: best {run.metric} {best}, {len(run.reports)} epochs, {states or 'no trials'}"
+    )
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -167,15 +194,17 @@ def _load(args: argparse.Namespace) -> list[Results]:
 def _analyse(args: argparse.Namespace, runs: list[Results], console: Console) -> None:
     comparison = _compare(args, runs)  # refuses before anything is printed
     _make_folder(_output(args, runs))
+    suggested = None
+    if args.suggest_space is not None:
+        suggested = suggest_space(runs[0])
+        suggested.space.to_file(args.suggest_space)
     importances = [try_importance(run) for run in runs]
     for run, found in zip(runs, importances, strict=True):
         print_run(run, found, console, at=args.at)
     if comparison is not None:
         print_comparison(comparison, console)
-    if args.suggest_space is not None:
-        suggested = suggest_space(runs[0])
+    if suggested is not None:
         print_changes(suggested, console)
-        suggested.space.to_file(args.suggest_space)
     console.print()
     for line in _write(args, runs, importances, console):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -195,7 +224,7 @@ def _write(
 ) -> list[str]:
     """Write everything that is asked for; return where it is, in words."""
     folder = _output(args, runs)
-    watched = args.watch if any(run.ended is None for run in runs) else None
+    watched = args.watch if any(_goes_on(run) for run in runs) else None
     with console.status("writing") if console.is_terminal else nullcontext():
         report = write_report(
             runs[0],
@@ -256,13 +285,34 @@ def _print_next(args: argparse.Namespace, run: Results, console: Console) -> Non
     folder = shlex.quote(str(run.folder))
     if args.suggest_space is not None:
         console.print("Next: search there, beginning with what this run has learnt:")
-        space = shlex.quote(args.suggest_space)
-        print_command(f"{interpreter()} {path} --space {space} --warm-start {folder}", console)
+        space = shlex.quote(str(Path(args.suggest_space).absolute()))
+        options = shlex.join(_options_of(run))
+        print_command(
+            f"{interpreter()} {path} {options} --space {space} --warm-start {folder}", console
+        )
+        return
+    exported = [run.folder / name / CARD for name in ("export", "recommender")]
+    done = next((card for card in exported if card.exists()), None)
+    if done is not None:
+        console.print(f"The winner was retrained and exported: {done.parent}", soft_wrap=True)
         return
     again = " --read-test-again" if run.test_reads else ""
     once = "test it once more (the test split was read already)" if again else "test it once"
     console.print(f"Next: train the winner on all the data, and {once}:")
     print_command(f"{interpreter()} {path} --retrain-best {folder}{again}", console)
+
+
+def _options_of(run: Results) -> list[str]:
+    """The options that a run was started with, but for its name and where it began."""
+    words = [str(word) for word in run.provenance.get("command", [])[1:]]
+    kept: list[str] = []
+    skips = False
+    for word in words:
+        if word.startswith("--"):
+            skips = word.partition("=")[0] in _NOT_REPEATED
+        if not skips:
+            kept.append(word)
+    return kept
 
 
 if __name__ == "__main__":

@@ -316,6 +316,7 @@ def _warm_start(
             highlight=False,
             soft_wrap=True,
         )
+        _warn_of_few(spec, len(found.trials), console)
         prior += [trial for trial in found.trials if trial not in prior]
         _warn_of_differences(spec, earlier, console)
     seen = [trial.configuration.get(choice) for trial in prior] if choice else []
@@ -323,6 +324,18 @@ def _warm_start(
     return spec.replace(
         prior_trials=tuple(trial.to_dict() for trial in prior), points_to_evaluate=points
     )
+
+
+def _warn_of_few(spec: ExperimentSpec, count: int, console: Console) -> None:
+    needed = 2 * (len(spec.space.names) + 1)
+    if spec.search == "bohb" and count < needed:
+        console.print(
+            f"  fewer than the {needed} at one rung level from which BOHB's model begins: the "
+            "first suggestions are random",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _warn_of_differences(spec: ExperimentSpec, earlier: Results, console: Console) -> None:

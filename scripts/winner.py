@@ -398,6 +398,6 @@ def _card(tested: Tested, results: Results) -> ModelCard:
         diverged=fitted.diverged,
         readings=tuple(str(one) for one in (*tested.before, tested.reading)),
         versions=provenance.get("versions", {}),
-        code=provenance.get("git_commit"),
+        code=provenance.get("package_commit"),
         date=time.strftime("%Y-%m-%d"),
     )

@@ -58,8 +58,10 @@ class Tail:
         """Smallest possible loss; -inf where the tail has no end."""
         return self.threshold + self.scale / self.shape if self.shape < 0 else -np.inf
 
-    def improvement(self, incumbent: float, trials: int) -> float:
+    def improvement(self, incumbent: float, trials: int, bound: float = -np.inf) -> float:
         """Expected improvement of the best of some further trials on the incumbent's loss.
+
+        No loss below `bound` is possible, whatever the tail says.
 
         It is the integral of the probability that one of them is better than incumbent - t, over t.
         That the best of n losses is passed by none of m more has probability n / (n + m), whatever
@@ -72,6 +74,7 @@ class Tail:
         if incumbent < self.best:  # of an older trial, which these are not like
             once *= float(self._survival(self.best - incumbent, self._scale_at(self.best)))
         reach = scale / -self.shape if self.shape < 0 else np.inf
+        reach = min(reach, incumbent - bound)
         # Most of the probability lies near the incumbent.
         steps = min(reach, 20 * scale) * np.linspace(0.0, 1.0, _STEPS) ** 2
         passed = 1 - (1 - once * self._survival(steps, scale)) ** trials
@@ -120,7 +123,8 @@ def convergence(
     """Estimate what more trials would improve, and cost.
 
     Each trial counts with its best value at any epoch; the newest half of the trials, at least 12,
-    stand for those to come.
+    stand for those to come. A maximised metric whose values all lie in [0, 1] is taken for a share,
+    which 1 bounds, and a minimised one that is never negative for bounded by 0.
 
     Args:
         results: The run.
@@ -155,15 +159,16 @@ def convergence(
     losses = results.sign * newest["best_value"].to_numpy()
     best = float((results.sign * valued["best_value"]).min())
     tail = fit_tail(losses, best)
-    if tail is None:
+    gap = float((results.sign * valued["best_value"]).median()) - best
+    if tail is None or gap <= 0:
         return pd.DataFrame(columns=names, dtype="float64")
+    bound = _bound(results)
     rng = generator(seed, "analysis", "convergence")
     drawn = [fit_tail(rng.choice(losses, len(losses)), best) for _ in range(_RESAMPLES)]
-    gap = float((results.sign * valued["best_value"]).median()) - best
     rows = []
     for count in next_trials:
-        expected = tail.improvement(best, count)
-        spread = [one.improvement(best, count) if one else 0.0 for one in drawn]
+        expected = tail.improvement(best, count, bound)
+        spread = [one.improvement(best, count, bound) if one else 0.0 for one in drawn]
         low, high = np.quantile(spread, [0.05, 0.95])
         rows.append(
             (
@@ -173,13 +178,22 @@ def convergence(
                 low,
                 high,
                 gap,
-                expected / gap if gap > 0 else 0.0,
+                expected / gap,
                 count * newest["epochs_run"].mean(),
                 count * newest["training_s"].mean(),
-                results.sign * tail.end if np.isfinite(tail.end) else np.nan,
+                results.sign * max(tail.end, bound) if np.isfinite(tail.end) else np.nan,
             )
         )
     return pd.DataFrame(rows, columns=names).astype({"trials": "int64"})
+
+
+def _bound(results: Results) -> float:
+    """The smallest possible loss, where the values tell: shares end at 1, losses above 0 at 0."""
+    values = results.reports["value"]
+    finite = values[np.isfinite(values)]
+    if results.mode == "max":
+        return -1.0 if finite.between(0.0, 1.0).all() else -np.inf
+    return 0.0 if (finite >= 0.0).all() else -np.inf
 
 
 def advice(results: Results, *, seed: int = 0) -> str:
@@ -201,5 +215,6 @@ def advice(results: Results, *, seed: int = 0) -> str:
         f"{row['trials']:.0f} more trials like the newest (about {row['epochs']:.0f} epochs, "
         f"{row['worker_s'] / 60:.1f} min of a worker) are expected to improve {results.metric} by "
         f"{row['expected_improvement']:.2g} ({row['ci_low']:.2g} to {row['ci_high']:.2g}), "
-        f"{share:.0%} of the gap between the median and the best trial: {verdict}."
+        f"{share:.0%} (at best {row['ci_high'] / row['gap']:.0%}) of the gap between the median "
+        f"and the best trial: {verdict}."
     )

@@ -63,7 +63,8 @@ def suggest_space(results: Results) -> SuggestedSpace:
     range). It is widened by a quarter (on a logarithmic scale, of the logarithm) at a bound near
     which (within a tenth) the best one and a third of them lie, more than chance would have it
     (binomial test, p < 0.05); never below 0 where it was not, and only half of the
-    way to 1 where it was a share. A listed value is dropped that was tried but never good, where
+    way to 1 where it was a share (on a linear
+    scale). A listed value is dropped that was tried but never good, where
     chance would hardly do that (Fisher's exact test, p < 0.05).
 
     Only parameters that explain 5 % of the variance (`importance`, alone) are touched: draws of a
@@ -223,8 +224,8 @@ def _legal(domain: Real | Steps, lower: float, upper: float) -> tuple[float, flo
     """Bounds that the domain can have: multiples of its step, or few digits."""
     if isinstance(domain, Real):
         lower = domain.lower if lower == domain.lower else _rounded(lower)
-        upper = domain.upper if upper == domain.upper else _rounded(upper)
-        return lower, upper
+        short = domain.upper if upper == domain.upper else _rounded(upper)
+        return lower, upper if upper < 1 <= short else short  # a share does not become 1
     step = domain.step
     low, high = math.floor(lower / step + 1e-9), math.ceil(upper / step - 1e-9)
     if domain.log:

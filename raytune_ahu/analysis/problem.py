@@ -68,12 +68,12 @@ def problem_of(results: Results, at: Target) -> Problem:
     n, d = int(rows.sum()), len(varied)
     if n and not d:
         raise SpecError(
-            f"importance: no hyperparameter of run {results.name!r} has different values in the "
+            f"no hyperparameter of run {results.name!r} has different values in the "
             f"{n} trials that have one of {results.metric}; let some vary"
         )
     if n <= d or n < 2:
         raise SpecError(
-            f"importance: {n} trials with a value of {results.metric} must be more than the {d} "
+            f"{n} trials with a value of {results.metric} must be more than the {d} "
             f"hyperparameters that vary; run at least {max(d + 1 - n, 2 - n)} more "
             f"({WANTED_PER_PARAMETER * max(d, 1)} in all tell something)"
         )

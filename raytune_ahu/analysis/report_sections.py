@@ -44,9 +44,11 @@ def summary(results: Results, found: Importance | AhuError, *, seed: int = 0) ->
     ]
     if results.notes:
         body += ["<h3>About the record</h3>", bullets(results.notes)]
-    reading = (
-        "The best trial by each rule, chosen on validation data; test data are read once, when "
-        "the winner is trained anew."
+    if results.test_reads:
+        readings = [f"read {reading}" for reading in results.test_reads]
+        body += ["<h3>The test split</h3>", bullets(readings)]
+    reading = "The best trial by each rule" + (
+        "." if results.spec is None else ", chosen on validation data; test data choose nothing."
     )
     return Section("summary", "Summary", reading, "\n".join(body))
 

@@ -10,7 +10,6 @@ second. The formats are those of tensorboard/compat/proto/event.proto, tensorboa
 
 from __future__ import annotations
 
-import fcntl
 import json
 import struct
 import time
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_ahu.analysis.stories import Point, Story, stories_of
 from raytune_ahu.errors import OptionalDependencyError, RunBusyError, StorageError
-from raytune_ahu.records import LOG_FILE
+from raytune_ahu.records import is_driven
 from raytune_ahu.space.discrete import Listed
 from raytune_ahu.types import TrialStatus
 
@@ -46,7 +45,7 @@ def write_tensorboard(results: Results, folder: str | Path) -> Path:
         StorageError: If a file cannot be written.
     """
     folder = Path(folder)
-    if _is_driven(folder):
+    if is_driven(folder):
         raise RunBusyError(
             f"the run in {folder} is going on, and may be writing event files there; choose "
             "another folder"
@@ -60,18 +59,6 @@ def write_tensorboard(results: Results, folder: str | Path) -> Path:
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
     return folder
-
-
-def _is_driven(folder: Path) -> bool:
-    """Whether a driver holds the lock of the run in a folder."""
-    try:
-        with (folder / LOG_FILE).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 class EventFiles:

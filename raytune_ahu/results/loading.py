@@ -14,7 +14,7 @@ from raytune_ahu.results.results import Results
 from raytune_ahu.storage import is_uri
 from raytune_ahu.types import Mode
 
-_PROVENANCE = ("created", "command", "python", "host", "git_commit", "versions")
+_PROVENANCE = ("created", "command", "python", "host", "git_commit", "package_commit", "versions")
 
 
 def load(

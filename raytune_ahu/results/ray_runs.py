@@ -23,6 +23,7 @@ from raytune_ahu.results.frames import (
     rung_frame,
 )
 from raytune_ahu.results.results import Results
+from raytune_ahu.space.nested import flatten
 from raytune_ahu.types import Mode, as_loss, check_mode
 
 RESULT_FILE = "result.json"
@@ -108,8 +109,9 @@ def _read(folder: Path) -> _Trial:
     last = len([line for line in lines if line.strip()])
     for number, line in enumerate((one for one in lines if one.strip()), start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
+            row = json.loads(line)
+            rows.append({**flatten(row), "config": row.get("config")})
+        except (AttributeError, ValueError) as error:
             if number == last:
                 return _Trial(folder, rows, torn=True)
             raise RecordError(
@@ -138,8 +140,12 @@ def _numbers(trial: _Trial) -> list[str]:
         key
         for row in trial.rows
         for key, value in row.items()
-        if key not in _OWN_KEYS and isinstance(value, (int, float)) and not isinstance(value, bool)
+        if _is_metric(key) and isinstance(value, (int, float)) and not isinstance(value, bool)
     ]
+
+
+def _is_metric(key: str) -> bool:
+    return key not in _OWN_KEYS and not key.startswith("config/")
 
 
 def _results(folder: Path, trials: list[_Trial], metric: str, mode: Mode) -> Results:
@@ -202,7 +208,7 @@ def _reports(trials: list[_Trial], metric: str, origin: float) -> Any:
         "node": [row.get("hostname") for _, row in rows],
         "epochs_so_far": list(range(1, len(rows) + 1)),
         **metric_columns(
-            {key: value for key, value in row.items() if key not in _OWN_KEYS} for _, row in rows
+            {key: value for key, value in row.items() if _is_metric(key)} for _, row in rows
         ),
     }
     return keep_newest(frame("reports", columns))

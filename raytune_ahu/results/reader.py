@@ -64,6 +64,12 @@ def read_log(folder: Path) -> Log:
         events = list(read_events(folder))  # finds the line, and says so
     if len(events) != len(lines):
         events = list(read_events(folder))  # two events on one line
+    for number, event in enumerate(events, start=1):
+        if not isinstance(event, dict) or "event" not in event or "time" not in event:
+            raise RecordError(
+                f"line {number} of {path} is damaged (it is no event); restore the file from a "
+                f"copy, or cut it with: head -n {number - 1} log.jsonl > log.cut"
+            )
     return Log(events, torn)
 
 

@@ -215,7 +215,8 @@ class Results:
                 f"no trial of run {self.name!r} reported a finite {metric or self.metric}"
                 f"{self._why_nothing()}"
             )
-        rule = f"{_RULES[at]} (validation, {len(ranked)} of {len(self.trials)} trials)"
+        data = "" if self.spec is None else "validation, "
+        rule = f"{_RULES[at]} ({data}{len(ranked)} of {len(self.trials)} trials)"
         return [
             Best(
                 trial=trial,

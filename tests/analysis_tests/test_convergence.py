@@ -57,6 +57,15 @@ def test_an_older_incumbent_makes_improvement_less_likely():
     assert tail.improvement(tail.end, 10) == 0
 
 
+def test_a_share_is_not_expected_to_pass_one():
+    rng = np.random.default_rng(0)
+    values = 1 - 0.01 * rng.exponential(size=40)
+    table = convergence(made([[v] for v in values], mode="max", levels=(1,)), (10, 1000))
+    assert (table["expected_value"] <= 1.0).all()
+    assert (table["limit"].dropna() <= 1.0).all()
+    assert (values.max() + table["ci_high"] <= 1.0 + 1e-9).all()
+
+
 def test_more_trials_improve_more_and_cost_more():
     rng = np.random.default_rng(0)
     results = made([[v] * 3 for v in rng.normal(size=40)], levels=(1, 3))
@@ -74,7 +83,7 @@ def test_more_trials_improve_more_and_cost_more():
 
 def test_a_maximised_metric_improves_upwards():
     rng = np.random.default_rng(0)
-    values = rng.uniform(size=40)
+    values = 2 + rng.uniform(size=40)  # no shares
     up = convergence(made([[v] for v in values], mode="max", levels=(1,)))
     down = convergence(made([[-v] for v in values], mode="min", levels=(1,)))
     np.testing.assert_allclose(up["expected_value"], -down["expected_value"])

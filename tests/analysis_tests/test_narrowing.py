@@ -66,6 +66,9 @@ def test_a_share_is_widened_half_of_the_way_to_one():
     share = {"p": {"domain": "uniform", "lower": 0.0, "upper": 0.8}}
     space, _ = changes(run(lambda c: -c["p"], space=share))
     assert domain(space, "p").upper == pytest.approx(0.9)
+    near = {"p": {"domain": "uniform", "lower": 0.9, "upper": 0.9999}}
+    space, _ = changes(run(lambda c: -c["p"], space=near))
+    assert 0.9999 < domain(space, "p").upper < 1.0
 
 
 def test_a_value_that_was_never_good_is_dropped_with_what_hangs_on_it():

@@ -194,6 +194,16 @@ def test_a_damaged_line_is_named(asha_run, tmp_path):
         load(folder)
 
 
+@pytest.mark.parametrize("line", ["null", "[1]", "7", '{"no": "event"}'])
+def test_a_line_that_is_no_event_is_named(asha_run, tmp_path, line):
+    folder = copied(asha_run, tmp_path)
+    lines = events_of(folder)
+    lines.insert(20, line + "\n")
+    (folder / LOG_FILE).write_text("".join(lines))
+    with pytest.raises(RecordError, match=r"line 21 of .* is damaged"):
+        load(folder)
+
+
 def test_two_events_on_one_line_are_damage(asha_run, tmp_path):
     folder = copied(asha_run, tmp_path)
     lines = events_of(folder)

@@ -76,6 +76,7 @@ def test_several_runs_are_compared(analyze, run, tmp_path):
 def test_a_search_space_is_suggested_and_can_be_read(analyze, run, tmp_path):
     code, out, _ = analyze("mine", "--suggest-space", "next.yaml", "--frames", "none")
     assert code == 0
+    assert (tmp_path / "runs" / "mine" / "analysis" / "report.html").exists()
     assert "lr" in SearchSpace.from_file(tmp_path / "next.yaml").names
     assert "Search space: next.yaml" in out
 

@@ -200,9 +200,7 @@ deviation over seeds. Both have 64 trees; the two take turns, on the same trials
 
 Optuna averages the shares of single trees; ours are those of the forest's mean prediction. Optuna
 integrates over a logarithmic parameter linearly and over the one-hot columns of a choice as if they
-were independent; ours integrates over the coordinate that is searched, and over the categories. A
-pure interaction is hard for forests of either: its share goes to the main effects until there are
-thousands of trials.
+were independent; ours integrates over the coordinate that is searched, and over the categories.
 """
 
 

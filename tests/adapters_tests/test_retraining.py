@@ -18,7 +18,7 @@ from raytune_ahu import ExperimentSpec, SearchSpace
 from raytune_ahu.adapters import Means, repeat, retrain, run
 from raytune_ahu.adapters.retraining import fit_final, measure_final
 from raytune_ahu.errors import MetricError, RunBusyError, SpecError
-from raytune_ahu.records import RunLog, read_events
+from raytune_ahu.records import RunLog, read_events, read_json
 from raytune_ahu.results import load
 from schedulers import scheduler_for
 from schedulers.ray_scheduler import RayScheduler
@@ -137,8 +137,12 @@ def test_the_winner_is_trained_on_all_data_and_the_test_split_read_once(search, 
     assert tested.spreads["test_accuracy"] == pytest.approx(statistics.stdev(by_hand))
     (reading,) = load(search.folder).test_reads
     assert reading.details == {
-        "run": "search-retrained", "trial": search.best().trial, "seeds": list(fitted.seeds)
-    }  # fmt: skip
+        "run": "search-retrained",
+        "trial": search.best().trial,
+        "seeds": list(fitted.seeds),
+        "epochs": 2,
+        "run_made": read_json(spec.folder / "spec.json")["created"],
+    }
     assert reading.figures["mean"]["test_accuracy"] == tested.means["test_accuracy"]
 
 
@@ -157,6 +161,9 @@ def test_the_same_call_again_reads_nothing_and_another_one_is_refused(search, tm
     assert twice.is_new
     assert twice.values == first.values
     assert [one.number for one in load(search.folder).test_reads] == [1, 2]
+    (tmp_path / "search-retrained").rename(tmp_path / "elsewhere")
+    with pytest.raises(SpecError, match=r"was read on .*--read-test-again"):
+        retrain(search, means_of(), seeds=2)  # these would be other models
 
 
 def test_a_search_whose_test_was_read_can_still_go_on(search, tmp_path):

@@ -212,7 +212,8 @@ def follow(
     )
     results = load(folder)
     if wishes.repeat is not None:
-        console.print(f"\nThe {wishes.repeat} best of {results.name} again, with fresh seeds")
+        count = min(wishes.repeat, len(results.scores()))
+        console.print(f"\nThe best {count} of {results.name} again, with fresh seeds")
         repeated = repeat(results, means, k=wishes.repeat, seeds=wishes.seeds)
         _print_repeated(repeated, results, console)
         if repeated.run.ended == "interrupted":

@@ -89,7 +89,11 @@ const Trials = (() => {
       class: column.config ? "config" : "",
       "aria-sort": sorted ? (state.down ? "descending" : "ascending") : "none",
       onclick: () => sortBy(column.key),
-      onkeydown: (event) => { if (event.key === "Enter") sortBy(column.key); },
+      onkeydown: (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        sortBy(column.key);
+      },
     }, column.head + mark);
   }
   function sortBy(key) {
@@ -106,8 +110,11 @@ const Trials = (() => {
       td.append(text);
       return td;
     });
-    const tr = element("tr", { "data-trial": cell("trial", row) }, ...tds);
+    const tr = element("tr", { "data-trial": cell("trial", row), tabindex: "0" }, ...tds);
     tr.addEventListener("click", () => details(tr, row, visible.length));
+    tr.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && event.target === tr) details(tr, row, visible.length);
+    });
     return tr;
   }
   function details(tr, row, width) {

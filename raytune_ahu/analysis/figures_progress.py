@@ -255,11 +255,12 @@ def comparison_curves(comparison: Comparison) -> go.Figure:
         if several:
             figure.add_scatter(
                 x=[*x, *x[::-1]], y=[*points["high"], *points["low"][::-1]], fill="toself",
-                fillcolor=color, opacity=0.2, line={"width": 0, "shape": "hv"}, hoverinfo="skip",
+                fillcolor=color, opacity=0.2, line={"width": 0}, hoverinfo="skip",
                 showlegend=False, legendgroup=str(group),
             )  # fmt: skip
         figure.add_scatter(
-            x=x, y=points["center"], mode="lines", line={"color": color, "width": 2.5, "shape": "hv"},
+            x=x, y=points["center"], mode="lines",
+            line={"color": color, "width": 2.5, "shape": "hv"},
             name=escape(str(group)), legendgroup=str(group), text=_group_texts(group, points),
             hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip

@@ -18,6 +18,7 @@ from raytune_ahu.results import load
 from raytune_ahu.results.schema import CATEGORIES, FRAMES
 from raytune_ahu.run_state import RunState
 from raytune_ahu.search import searcher_for
+from raytune_ahu.storage import CheckpointStorage
 from schedulers import scheduler_for
 from tests.recorded_runs import record_run
 
@@ -161,6 +162,19 @@ def test_a_moved_and_renamed_folder_is_read_like_the_original(asha_run, tmp_path
 def test_a_run_is_found_by_its_name(asha_run):
     found = load(asha_run.name, storage_path=str(asha_run.parent))
     assert found.folder == asha_run.resolve()
+
+
+def test_a_run_in_an_object_store_is_read_by_its_uri(asha_run, tmp_path, s3_server):
+    place = s3_server.format("results")
+    recorded = json.loads((asha_run / SPEC_FILE).read_text())
+    recorded["spec"]["storage_path"] = place
+    storage = CheckpointStorage(place, "asha")
+    storage.write_bytes(storage.full(SPEC_FILE), json.dumps(recorded).encode())
+    storage.write_bytes(storage.full(LOG_FILE), (asha_run / LOG_FILE).read_bytes())
+    base, _, options = place.partition("?")
+    results = load(f"{base}/asha?{options}", record_path=str(tmp_path))
+    pd.testing.assert_frame_equal(results.trials, load(asha_run).trials)
+    assert results.folder == tmp_path / "asha"
 
 
 def test_a_torn_last_line_is_left_out_with_a_note(asha_run, tmp_path):

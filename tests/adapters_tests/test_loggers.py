@@ -135,6 +135,7 @@ class EndAfter(Callback):
             signal.raise_signal(signal.SIGTERM)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray", "readers")
 def test_a_run_that_was_interrupted_and_resumed_has_each_epoch_once(tmp_path, toy_trainable):
@@ -288,7 +289,7 @@ def test_event_files_that_cannot_be_written_are_told_of_once(growing):
 # --- MLflow
 
 
-@pytest.fixture(params=["file", "sqlite"])
+@pytest.fixture(params=["file", pytest.param("sqlite", marks=pytest.mark.slow)])
 def store(request, tmp_path):
     pytest.importorskip("mlflow", reason=MLFLOW)
     if request.param == "sqlite":
@@ -435,6 +436,7 @@ def wandb_histories(folder):
     return histories
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
 def test_wandb_offline_writes_a_run_a_trial(tmp_path, toy_trainable, monkeypatch):

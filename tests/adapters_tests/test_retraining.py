@@ -166,6 +166,7 @@ def test_the_same_call_again_reads_nothing_and_another_one_is_refused(search, tm
         retrain(search, means_of(), seeds=2)  # these would be other models
 
 
+@pytest.mark.slow
 def test_a_search_whose_test_was_read_can_still_go_on(search, tmp_path):
     retrain(search, means_of(), seeds=2)
     spec = load(search.folder).spec.replace(num_samples=4)
@@ -223,6 +224,7 @@ def test_a_search_that_is_going_on_is_not_retrained(search):
         fit_final(search, means_of(), seeds=2)
 
 
+@pytest.mark.slow
 def test_what_was_trained_again_is_not_trained_again_once_more(search, tmp_path):
     with pytest.raises(SpecError, match=r"trains the best of run 'search' again"):
         repeat(load(tmp_path / "search-retrained"), means_of())
@@ -288,6 +290,7 @@ def make_moons():
 LR = SearchSpace.from_dict({"lr": {"domain": "loguniform", "lower": 1e-3, "upper": 1e-1}})
 
 
+@pytest.mark.slow
 def test_a_trainable_of_ones_own_is_retrained_on_all_of_its_rows(tmp_path):
     untested, tested, scheduled = make_moons()
     own = {"space": LR, "search": "random", "search_options": {}, "settings": {}}

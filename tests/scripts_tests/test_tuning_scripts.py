@@ -112,6 +112,7 @@ def test_a_reader_that_goes_away_does_not_end_the_run(root, tmp_path):
     assert list(read_events(tmp_path / "runs" / "piped"))[-1]["reason"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
 def test_a_run_is_resumed_by_its_name_with_more_trials(script, tmp_path):

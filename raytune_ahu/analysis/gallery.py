@@ -142,9 +142,10 @@ def _slices(results: Results, parameters: list[str], intervals: bool) -> Iterato
         yield picture(
             f"slice-{i}",
             f"Along {name}",
-            "Points are trials by their best value; the line with its band is the forest's mean over "
-            "all values of the other hyperparameters, most of them worse than those that the search "
-            "has drawn; where the density of the good is high beside the others', the model proposes.",
+            "Points are trials by their best value; the line with its band is the forest's mean "
+            "over all values of the other hyperparameters, most of them worse than those that the "
+            "search has drawn; where the density of the good is high beside that of the others, "
+            "the model proposes.",
             lambda name=name: parameter_slice(results, name, intervals=intervals),  # type: ignore[misc]
         )
 

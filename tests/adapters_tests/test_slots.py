@@ -292,6 +292,7 @@ cluster.shutdown()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_node_that_is_about_to_be_taken_away_gets_no_new_trials():
     code = [sys.executable, "-c", NODE_IS_DRAINED]

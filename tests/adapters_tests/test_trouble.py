@@ -26,6 +26,12 @@ from schedulers import scheduler_for
 from schedulers.ray_scheduler import RayScheduler
 from tests.adapters_tests.test_runner import cut_log, events_by_trial, execute, make_spec
 
+
+def slow(case):
+    """A case that is left out of the default suite."""
+    return pytest.param(case, marks=pytest.mark.slow)
+
+
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
@@ -47,7 +53,7 @@ def checkpoints(folder):
 # --- time-out ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["step", pytest.param("setup", marks=pytest.mark.slow), "reset"])
+@pytest.mark.parametrize("where", ["step", slow("setup"), slow("reset")])
 def test_a_trial_that_hangs_is_ended_and_the_others_go_on(
     tmp_path, toy_trainable, monkeypatch, where
 ):
@@ -105,7 +111,7 @@ def test_a_trial_that_hangs_is_ended_and_the_others_go_on(
 # --- memory --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["host", "cuda"])
+@pytest.mark.parametrize("kind", ["host", slow("cuda")])
 @pytest.mark.parametrize("retry_oom", [False, True])
 def test_out_of_memory_is_recorded_as_such_and_retried_only_if_asked(
     tmp_path, toy_trainable, kind, retry_oom
@@ -146,7 +152,7 @@ def damage(path, how):
         path.unlink()
 
 
-@pytest.mark.parametrize("how", ["cut", "flipped", "deleted"])
+@pytest.mark.parametrize("how", ["cut", slow("flipped"), slow("deleted")])
 def test_a_damaged_checkpoint_is_not_used_but_the_one_before(tmp_path, toy_trainable, how):
     spec = make_spec(tmp_path, num_samples=1, scheduler="none")
     folder = execute(spec, toy_trainable).folder

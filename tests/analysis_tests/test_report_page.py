@@ -255,6 +255,7 @@ def test_a_click_on_a_bar_finds_the_trial_in_the_table(
     assert page.input_value("#trials-table input[type=search]") == "trial=trial_00000"
 
 
+@pytest.mark.slow
 def test_buttons_change_the_axis(pages: dict[str, Path], show: Callable[..., Any]) -> None:
     page = show(pages["usual"])
     section = page.locator("section#incumbent")
@@ -264,6 +265,7 @@ def test_buttons_change_the_axis(pages: dict[str, Path], show: Callable[..., Any
     assert section.locator(".updatemenu-container").count() == 0
 
 
+@pytest.mark.slow
 def test_the_dark_page_is_dark_and_a_button_makes_it_light(
     pages: dict[str, Path], show: Callable[..., Any]
 ) -> None:

@@ -48,7 +48,7 @@ def assert_epochs_are_repeated_at_most_once(run, lost):
 @pytest.mark.parametrize(
     "how",
     [
-        "crash",
+        pytest.param("crash", marks=pytest.mark.slow),
         pytest.param("crash_workers_first", marks=pytest.mark.slow),
         pytest.param("lose_raylet", marks=pytest.mark.slow),
         pytest.param("leave", marks=pytest.mark.slow),

@@ -116,7 +116,12 @@ def _switch() -> dict[str, Any]:
 
 
 def parameter_slice(
-    results: Results, parameter: str, *, at: At = "any", intervals: bool = True
+    results: Results,
+    parameter: str,
+    *,
+    at: At = "any",
+    intervals: bool = True,
+    curve: pd.DataFrame | None = None,
 ) -> go.Figure:
     """Draw the trials along one hyperparameter, its marginal effect, and what the model proposes.
 
@@ -128,6 +133,7 @@ def parameter_slice(
         parameter: Flat name of a hyperparameter.
         at: Which value of a trial counts for the marginal, see `Results.scores`.
         intervals: Whether the marginal gets its interval, which takes most of the time.
+        curve: The marginal, as `importance.marginals` has it; None: it is computed.
 
     Raises:
         SpecError: If there is no such hyperparameter.
@@ -142,7 +148,10 @@ def parameter_slice(
     axis = axis_of(results, parameter)
     figure = canvas("", results.metric, height=360)
     told = _add_trials(figure, results, axis)
-    _add_marginal(figure, results, axis, at, intervals)
+    if curve is None:
+        curve = _marginal_of(results, parameter, at, intervals)
+    if curve is not None:
+        _add_marginal(figure, axis, curve)
     _add_density(figure, results, axis)
     figure.update_layout(bargap=0.3)
     figure.update_xaxes(**axis.layout())
@@ -179,12 +188,15 @@ def _add_trials(figure: go.Figure, results: Results, axis: Axis) -> tuple[str, .
     return thinned, left_out, told
 
 
-def _add_marginal(figure: go.Figure, results: Results, axis: Axis, at: At, intervals: bool) -> None:
+def _marginal_of(results: Results, parameter: str, at: At, intervals: bool) -> pd.DataFrame | None:
+    """The marginal; None: too few trials for a model of them, only they themselves are drawn."""
     try:
-        fewer = {} if intervals else {"n_bootstrap": 0}
-        table = marginal(results, axis.name, at=at, **fewer)
+        return marginal(results, parameter, at=at, **({} if intervals else {"n_bootstrap": 0}))
     except SpecError:
-        return  # too few trials for a model of them; the trials themselves are drawn
+        return None
+
+
+def _add_marginal(figure: go.Figure, axis: Axis, table: pd.DataFrame) -> None:
     x = axis.place(table["value"])
     texts = [
         f"mean over the other hyperparameters: {mean:.4g}"
@@ -200,7 +212,7 @@ def _add_marginal(figure: go.Figure, results: Results, axis: Axis, at: At, inter
                      "arrayminus": table["mean"] - table["ci_low"], "color": ACCENT},
         )  # fmt: skip
         return
-    if intervals:
+    if table["ci_low"].notna().any():
         _add_band(figure, x, table)
     figure.add_scatter(
         x=x, y=table["mean"], mode="lines", line={"color": ACCENT, "width": 2.5}, **shared

@@ -21,8 +21,8 @@ from raytune_ahu.analysis.figures import (
     rung_funnel,
     worker_timeline,
 )
-from raytune_ahu.analysis.importance import Importance, importance
-from raytune_ahu.errors import AhuError
+from raytune_ahu.analysis.importance import Importance, importance, marginals
+from raytune_ahu.errors import AhuError, SpecError
 from raytune_ahu.results import Results
 
 SLICES = 3
@@ -138,6 +138,10 @@ def picture(name: str, title: str, reading: str, draw: Callable[[], go.Figure]) 
 
 
 def _slices(results: Results, parameters: list[str], intervals: bool) -> Iterator[Picture]:
+    try:
+        curves = marginals(results, **({} if intervals else {"n_bootstrap": 0}))
+    except SpecError:
+        curves = {}
     for i, name in enumerate(parameters, start=1):
         yield picture(
             f"slice-{i}",
@@ -146,7 +150,9 @@ def _slices(results: Results, parameters: list[str], intervals: bool) -> Iterato
             "over all values of the other hyperparameters, most of them worse than those that the "
             "search has drawn; where the density of the good is high beside that of the others, "
             "the model proposes.",
-            lambda name=name: parameter_slice(results, name, intervals=intervals),  # type: ignore[misc]
+            lambda name=name: parameter_slice(  # type: ignore[misc]
+                results, name, intervals=intervals, curve=curves.get(name)
+            ),
         )
 
 

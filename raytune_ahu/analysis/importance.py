@@ -148,48 +148,71 @@ def marginal(
     seed: int = 0,
     n_bootstrap: int = 20,
 ) -> pd.DataFrame:
-    """Follow the metric along one parameter, averaged over all others (where it is active).
-
-    Args:
-        results: The run.
-        parameter: Flat name.
-        at: Which value of a trial is explained (`targets.targets`); here each trial's best one by
-            default, as in a scatter plot of trials.
-        n_points: Points of the curve; all values, where there are no more.
-        seed: Seed of forests and resamples.
-        n_bootstrap: Resamples for the intervals, 0 for none (NaN).
-
-    Returns:
-        Columns `value` (of the parameter), `mean` and its 90 % interval `ci_low`, `ci_high`, in the
-        metric's units.
+    """Follow the metric along one parameter; args and frame: see `marginals`.
 
     Raises:
         SpecError: As `importance`, or if there is no such parameter, or it did not vary.
     """
+    found = marginals(results, at=at, n_points=n_points, seed=seed, n_bootstrap=n_bootstrap)
+    if parameter not in found:
+        raise SpecError(f"parameter {parameter!r} did not vary; there are {', '.join(found)}")
+    return found[parameter]
+
+
+def marginals(
+    results: Results,
+    *,
+    at: Target = "any",
+    n_points: int = 32,
+    seed: int = 0,
+    n_bootstrap: int = 20,
+) -> dict[str, pd.DataFrame]:
+    """Follow the metric along each parameter, averaged over all others (where it is active).
+
+    Args:
+        results: The run.
+        at: Which value of a trial is explained (`targets.targets`); here each trial's best one by
+            default, as in a scatter plot of trials.
+        n_points: Points of a curve; all values, where there are no more.
+        seed: Seed of forests and resamples.
+        n_bootstrap: Resamples for the intervals, 0 for none (NaN).
+
+    Returns:
+        For each parameter that varied, by its flat name, columns `value` (of the parameter), `mean`
+        and its 90 % interval `ci_low`, `ci_high`, in the metric's units.
+
+    Raises:
+        SpecError: As `importance`.
+    """
     problem = problem_of(results, at)
-    dimensions = problem.population.dimensions
-    varied = [dimensions[j].name for j in problem.varied]
-    if parameter not in varied:
-        raise SpecError(f"parameter {parameter!r} did not vary; there are {', '.join(varied)}")
-    j = [dim.name for dim in dimensions].index(parameter)
     rng = generator(seed, "analysis", "importance")
-    forest = fit_forest(problem, seed)
-    curve = decompose(forest, problem.population, rng, pairs=False).curves[j]
-    resampled = [e.curves[j] for e in resampled_effects(problem, seed, n_bootstrap, pairs=False)]
-    low, high = _interval(
-        curve, resampled, resample_scale(len(problem.y)), bounds=(-math.inf, math.inf)
-    )
+    effects = decompose(fit_forest(problem, seed), problem.population, rng, pairs=False)
+    resampled = list(resampled_effects(problem, seed, n_bootstrap, pairs=False))
+    dimensions = problem.population.dimensions
+    return {
+        dimensions[j].name: _curve_frame(problem, j, effects, resampled, n_points)
+        for j in problem.varied
+    }
+
+
+def _curve_frame(
+    problem: Problem, j: int, effects: Effects, resampled: list[Effects], n_points: int
+) -> pd.DataFrame:
+    dimension, curve = problem.population.dimensions[j], effects.curves[j]
+    scale = resample_scale(len(problem.y))
+    unbounded = (-math.inf, math.inf)
+    low, high = _interval(curve, [e.curves[j] for e in resampled], scale, bounds=unbounded)
     centre, spread = problem.metric.mean(), problem.metric.std()
     frame = pd.DataFrame(
         {
-            "value": list(dimensions[j].values),
+            "value": list(dimension.values),
             "mean": centre + spread * curve,
             "ci_low": centre + spread * low,
             "ci_high": centre + spread * high,
         }
     )
     points = np.arange(len(frame))
-    if not dimensions[j].is_categorical and len(frame) > n_points:
+    if not dimension.is_categorical and len(frame) > n_points:
         points = np.unique(np.linspace(0, len(frame) - 1, max(n_points, 2)).round().astype(int))
     return frame.iloc[points].dropna(subset="mean").reset_index(drop=True)
 

@@ -71,10 +71,7 @@ def cost(spec: ExperimentSpec) -> str:
 
 def read_state(spec: ExperimentSpec) -> RunState:
     """Fold the run's log."""
-    state = RunState(spec.mode)
-    for event in read_events(spec.folder):
-        state.apply(event)
-    return state
+    return RunState.of(spec.mode, read_events(spec.folder))
 
 
 # --- several seeds

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,6 +100,14 @@ class RunState:
     """Bytes of the largest checkpoint written so far."""
     _counts: Counter[TrialStatus] = field(default_factory=Counter)
     _last_time: float = 0.0
+
+    @classmethod
+    def of(cls, mode: Mode, events: Iterable[Mapping[str, Any]]) -> RunState:
+        """Fold all events of a run at once."""
+        state = cls(mode)
+        for event in events:
+            state.apply(event)
+        return state
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take in one event; kinds this version does not know are passed over."""

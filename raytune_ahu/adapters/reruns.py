@@ -90,9 +90,7 @@ def fresh_seeds(spec: ExperimentSpec, purpose: str, n: int) -> tuple[int, ...]:
 
 def recorded_configurations(results: Results, best: Sequence[Best]) -> list[Configuration]:
     """Return the configurations of trials exactly as they are in the log, without their seeds."""
-    state = RunState(results.mode)
-    for event in read_events(results.folder):
-        state.apply(event)
+    state = RunState.of(results.mode, read_events(results.folder))
     found = [state.trials[one.trial].configuration for one in best]
     return [{k: v for k, v in one.items() if k != TRIAL_SEED_KEY} for one in found]
 
@@ -202,11 +200,9 @@ def _recorded(spec: ExperimentSpec) -> ExperimentSpec | None:
 
 def _completed(spec: ExperimentSpec) -> RunResult | None:
     """What is on record of a rerun whose trials have all come to their end, or diverged."""
-    state = RunState(spec.mode)
     if not (spec.folder / LOG_FILE).exists():
         return None
-    for event in read_events(spec.folder):
-        state.apply(event)
+    state = RunState.of(spec.mode, read_events(spec.folder))
     trials = state.trials.values()
     if len(trials) != spec.num_samples or not all(_has_ended(trial) for trial in trials):
         return None

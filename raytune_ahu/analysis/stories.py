@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raytune_ahu.results.schema import CONFIG, METRIC
+from raytune_ahu.space.nested import flatten
 from raytune_ahu.types import Mode, TrialStatus
 
 if TYPE_CHECKING:
     from raytune_ahu.results import Results
-from raytune_ahu.results.frames import is_absent
 
 _BOOKKEEPING = {"hostname", "node_ip", "pid", "time_this_iter_s"}
 """Of what a report holds, all that the trainable did not measure."""
@@ -80,38 +79,21 @@ def _is_finite(value: Any) -> bool:
 
 def stories_of(results: Results) -> dict[str, Story]:
     """Tell a run that is on record: its trials by their ids, in the order of suggestion."""
-    trials = results.trials
-    names = results.parameters
-    rows = trials[[CONFIG + name for name in names]].to_numpy(object)
     stories = {
         trial: Story(
             trial,
-            {
-                name: _plain(cell)
-                for name, cell in zip(names, row, strict=True)
-                if not is_absent(cell)
-            },
+            flatten(results.configuration(trial)),
             results.metric,
             results.mode,
             TrialStatus(status),
         )
-        for trial, status, row in zip(trials["trial"], trials["status"], rows, strict=True)
+        for trial, status in zip(results.trials["trial"], results.trials["status"], strict=True)
     }
     reports = results.reports
-    cells = np.column_stack([_numbers(results, name) for name in results.metrics])
+    cells = np.column_stack([results.values(name).to_numpy() for name in results.metrics])
     times = reports["time"].astype("int64").to_numpy() / 1000.0
     for trial, resource, time, row in zip(
         reports["trial"], reports["resource"].tolist(), times.tolist(), cells.tolist(), strict=True
     ):
         stories[trial].add(resource, time, dict(zip(results.metrics, row, strict=True)))
     return stories
-
-
-def _numbers(results: Results, name: str) -> Any:
-    if name == results.metric:
-        return results.values().to_numpy(np.float64)
-    return results.reports[METRIC + name].to_numpy(np.float64, na_value=math.nan)
-
-
-def _plain(cell: Any) -> Any:
-    return cell.item() if isinstance(cell, np.generic) else cell

@@ -4,7 +4,8 @@
 `load_taskset` and `load_lcbench`) and `BowlTask` (synthetic, optimum known).
 """
 
-from raytune_ahu.simulation.clock import SimulatedTrial, SimulationResult, simulate
+from raytune_ahu.simulation.clock import simulate
+from raytune_ahu.simulation.outcome import SimulatedTrial, SimulationResult
 from raytune_ahu.simulation.regret import normalised_regret, regret_at
 from raytune_ahu.simulation.synthetic import BowlTask
 from raytune_ahu.simulation.tables import load_lcbench, load_taskset

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from raytune_ahu.simulation.clock import SimulationResult
+from raytune_ahu.simulation.outcome import SimulationResult
 from raytune_ahu.simulation.tasks import Task
 from raytune_ahu.types import as_loss
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from raytune_ahu.errors import DataError
+from raytune_ahu.errors import DataError, SpecError
 from raytune_ahu.types import Configuration, Mode
 
 if TYPE_CHECKING:
@@ -23,12 +23,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The training of one configuration from beginning to end."""
+    """The training of one configuration from beginning to end.
+
+    Raises:
+        SpecError: If `crash_at` is less than 1.
+    """
 
     values: NDArray[np.float64]
     """(max_resource,) the metric after each epoch; not finite from where it diverged."""
     epoch_s: float
     """Virtual seconds that one epoch takes."""
+    crash_at: int | None = None
+    """The epoch, from 1, in which the training raises: it takes its time and reports nothing. None,
+    or beyond the end: never."""
+
+    def __post_init__(self) -> None:
+        if self.crash_at is not None and self.crash_at < 1:
+            raise SpecError(
+                f"crash_at={self.crash_at} must be at least 1, the first epoch; None for no crash"
+            )
 
 
 Evaluator: TypeAlias = Callable[[Configuration], Curve]

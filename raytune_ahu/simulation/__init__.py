@@ -1,8 +1,8 @@
 """A virtual clock that runs searcher x scheduler on recorded or synthetic learning curves.
 
 `simulate` runs one tuning, `regret_at` reads it; tasks are `TableTask` (recorded curves, loaded by
-`load_taskset` and `load_lcbench`), `synthetic_task` (six by name, optimum known) and `BowlTask` (the
-simplest). `FailingTask` lets a share of the configurations of any of them fail.
+`load_taskset` and `load_lcbench`), `synthetic_task` (six by name, optimum known) and `BowlTask`
+(the simplest). `FailingTask` lets a share of the configurations of any of them fail.
 """
 
 from raytune_ahu.simulation.catalogue import SYNTHETIC_TASKS, synthetic_task

@@ -105,10 +105,10 @@ class FailingTask:
         rng = configuration_generator(self.seed, f"failing {self.kind}", configuration)
         if self.kind == "region":
             last = min(_LAST_REGION_EPOCH, self.max_resource)
-            fails = self._projected(self.space.encode(configuration)) >= self._edge
+            fails = bool(self._projected(self.space.encode(configuration)) >= self._edge)
         else:
             last = self.max_resource
-            fails = rng.random() < self.share
+            fails = bool(rng.random() < self.share)
         return int(rng.integers(1, last + 1)) if fails else None
 
     def _failed(self, configuration: Configuration, curve: Curve) -> Curve:

@@ -57,17 +57,20 @@ class Spy:
         return call
 
 
-def rows_task(values, epoch_s=None, mode="min"):
-    """A task in which configuration {"row": i} has the i-th curve."""
+def rows_task(values, epoch_s=None, mode="min", crash_at=None):
+    """A task in which {"row": i} has the i-th curve and crashes in epoch `crash_at[i]`, if any."""
     values = np.asarray(values, float)
     seconds = np.ones(len(values)) if epoch_s is None else epoch_s
+    crashes = crash_at or {}
     return SimpleNamespace(
         name="rows",
         mode=mode,
         max_resource=values.shape[1],
         best_value=0.0,
         typical_value=1.0 if mode == "min" else -1.0,
-        evaluator=lambda: lambda c: Curve(values[c["row"]], float(seconds[c["row"]])),
+        evaluator=lambda: (
+            lambda c: Curve(values[c["row"]], float(seconds[c["row"]]), crashes.get(c["row"]))
+        ),
     )
 
 
@@ -226,12 +229,159 @@ def test_nothing_to_run_gives_an_empty_result():
         ({"budget_s": -1.0}, "budget_s=-1.0 must be greater than 0"),
         ({"budget_s": NAN}, "budget_s=nan must be greater than 0"),
         ({"budget_epochs": 0}, "budget_epochs=0 must be greater than 0"),
+        ({"workers": 1.5, "max_trials": 1}, "workers=1.5 must be a whole number"),
+        ({"max_trials": 1, "resume_s": -1.0}, "resume_s=-1.0 must be finite and at least 0"),
+        ({"max_trials": 1, "charge_method": NAN}, "charge_method=nan must be finite"),
     ],
 )
 def test_a_run_without_end_or_with_an_empty_limit_is_refused(arguments, message):
     scheduler = AshaStopping(max_resource=27)
     with pytest.raises(SpecError, match=message):
         simulate(ListSearcher(), scheduler, random_task(), **{"workers": 1, **arguments})
+
+
+def test_a_crash_takes_its_epoch_reports_nothing_and_fails_the_trial_when_trials_are_stopped():
+    log = []
+    task = rows_task([[3.0, 2.0], [1.0, 0.5]], epoch_s=[2.0, 1.0], crash_at={0: 2, 1: 1})
+    scheduler = Spy(AshaStopping(max_resource=2, reduction_factor=2), log)
+    result = simulate(ListSearcher(2, log), scheduler, task, workers=1, max_trials=2)
+    a, b = "trial_00000", "trial_00001"
+    assert log == [
+        ("suggest", a), ("scheduler.add", a),
+        ("scheduler.report", a, "continue"), ("observe", a, 1),
+        ("scheduler.finish", a, "failed"), ("searcher.finish", a, "failed"),
+        ("suggest", b), ("scheduler.add", b),
+        ("scheduler.finish", b, "failed"), ("searcher.finish", b, "failed"),
+    ]  # fmt: skip
+    assert (result.time_s.tolist(), result.value.tolist()) == ([2.0], [3.0])
+    assert [(t.epochs, t.crashed, t.status.value) for t in result.trials] == [
+        (1, True, "failed"),
+        (0, True, "failed"),
+    ]
+    assert [t.started_s for t in result.trials] == [0.0, 4.0]
+    assert result.epochs == 3
+
+
+def test_a_crash_after_a_promotion_frees_the_worker_and_keeps_the_entries_of_the_rung():
+    log = []
+    rows = [[3.0, 3.0, 3.0], [1.0, 0.5, 0.2], [2.0, 2.0, 2.0], [2.5, 2.5, 2.5]]
+    task = rows_task(rows, crash_at={1: 3})
+    scheduler = Spy(AshaPromotion(max_resource=3, reduction_factor=3), log)
+    result = simulate(ListSearcher(4, log), scheduler, task, workers=1, max_trials=4)
+    assert [t.status.value for t in result.trials] == ["stopped", "failed", "stopped", "stopped"]
+    assert [t.epochs for t in result.trials] == [1, 2, 1, 1]
+    assert log.count(("scheduler.resume", "trial_00001")) == 1
+    crashed = log.index(("scheduler.finish", "trial_00001", "failed"))
+    assert log[crashed + 1 : crashed + 3] == [
+        ("searcher.finish", "trial_00001", "failed"),
+        ("suggest", "trial_00003"),
+    ]
+    assert result.trials[3].started_s == 5.0
+    assert scheduler.rungs()[0].entrants == 4
+
+
+@pytest.mark.parametrize("kind", [AshaStopping, AshaPromotion])
+def test_a_task_that_only_crashes_comes_to_the_end_of_its_budget(kind):
+    task = rows_task(np.ones((100, 9)), crash_at=dict.fromkeys(range(100), 1))
+    for budget in ({"budget_epochs": 50}, {"budget_s": 12.5}, {"max_trials": 50}):
+        result = simulate(ListSearcher(100), kind(max_resource=9), task, workers=4, **budget)
+        n = sum(t.crashed for t in result.trials)
+        assert (n, result.epochs) == ((48, 48) if "budget_s" in budget else (50, 50))
+        assert len(result.value) == 0
+        assert regret_at(result, task, np.array([5.0])).tolist() == [1.0]
+
+
+def test_a_crash_before_the_first_epoch_is_refused():
+    with pytest.raises(SpecError, match="crash_at=0 must be at least 1"):
+        Curve(np.ones(3), 1.0, crash_at=0)
+
+
+def test_resuming_is_charged_once_for_each_promotion_and_before_the_next_epoch():
+    task = rows_task([[3.0] * 9, [1.0] * 9, [2.0] * 9])
+
+    def times(resume_s):
+        scheduler = AshaPromotion(max_resource=9, reduction_factor=3)
+        result = simulate(
+            ListSearcher(3), scheduler, task, workers=1, max_trials=3, resume_s=resume_s
+        )
+        return result.time_s.tolist()
+
+    assert times(0.0) == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert times(0.25) == [1.0, 2.0, 3.0, 4.25, 5.25]
+
+    # the whole of it is the number of promotions, when one worker does everything
+    def last(resume_s):
+        log = []
+        scheduler = Spy(AshaPromotion(max_resource=27), log)
+        result = simulate(
+            ListSearcher(), scheduler, random_task(), workers=1, max_trials=100, resume_s=resume_s
+        )
+        return result.time_s[-1], sum(entry[0] == "scheduler.resume" for entry in log)
+
+    (free, n), (charged, same) = last(0.0), last(0.5)
+    assert n == same > 20
+    assert charged == free + 0.5 * n
+
+
+def test_thinking_is_charged_to_the_worker_that_waits(monkeypatch):
+    """Each call of searcher and scheduler takes one CPU second here, each CPU second 0.5 s."""
+    ticks = itertools.count()
+    monkeypatch.setattr("raytune_ahu.simulation.clock.time.process_time", lambda: next(ticks))
+    task = rows_task([[3.0, 3.0], [1.0, 1.0]])
+
+    def run(workers, charge_method):
+        return simulate(
+            ListSearcher(2), NoEarlyStopping(max_resource=2), task, workers=workers, max_trials=2,
+            charge_method=charge_method,
+        )  # fmt: skip
+
+    one = run(1, 0.5)
+    # next_trial, suggest, add | epoch | report, observe | epoch | report, observe, 2 x finish | ...
+    assert one.time_s.tolist() == [2.5, 4.5, 9.0, 11.0]
+    assert [t.started_s for t in one.trials] == [1.5, 8.0]
+    assert run(2, 0.5).time_s.tolist() == [2.5, 2.5, 4.5, 4.5]
+    assert run(1, 0.0).time_s.tolist() == [1.0, 2.0, 3.0, 4.0]
+    # and one more next_trial, which found nothing: 2 * (3 + 2 + 4) + 1
+    assert one.method_cpu_s == run(1, 0.0).method_cpu_s == 19.0
+    assert one.suggest_cpu_s.tolist() == [1.0, 1.0]
+
+
+def test_cpu_time_is_noted_for_each_trial_though_nothing_is_charged():
+    result = simulate(
+        ListSearcher(), AshaPromotion(max_resource=27), random_task(), workers=4, max_trials=50
+    )
+    assert result.suggest_cpu_s.shape == (50,)
+    assert (result.suggest_cpu_s >= 0).all()
+    assert result.method_cpu_s >= result.suggest_cpu_s.sum()
+
+
+@pytest.mark.parametrize("kind", [AshaStopping, AshaPromotion])
+def test_64_workers_are_all_busy_and_sooner_done(kind):
+    task = random_task(2000)
+    result = simulate(ListSearcher(2000), kind(max_resource=27), task, workers=64, budget_s=20.0)
+    assert np.bincount(result.time_s.astype(int))[1:].tolist() == [64] * 20
+    last = {}
+    for workers in (1, 64):
+        everything = simulate(
+            ListSearcher(300), kind(max_resource=27), random_task(300, seconds=True),
+            workers=workers, max_trials=300,
+        )  # fmt: skip
+        assert len(everything.trials) == 300
+        assert all(t.status.is_final for t in everything.trials)
+        last[workers] = everything.time_s[-1]
+    assert last[64] < last[1] / 5
+
+
+def test_a_simulation_that_charges_nothing_for_thinking_is_deterministic():
+    def run():
+        task = random_task(seconds=True)
+        result = simulate(
+            ListSearcher(), AshaPromotion(max_resource=27), task, workers=64, max_trials=200,
+            resume_s=0.3,
+        )  # fmt: skip
+        return result.time_s.tolist(), result.trial.tolist()
+
+    assert run() == run()
 
 
 def test_a_scheduler_that_wants_more_epochs_than_the_curves_have_is_refused():

@@ -103,7 +103,10 @@ def test_a_failing_region_is_a_half_space_and_fails_soon():
     configurations = drawn(task, 400)
     epochs = [task.failing_epoch(c) for c in configurations]
     assert set(epochs) == {None, 1, 2, 3}
-    points, fails = task.space.encode_many(configurations), np.array([e is not None for e in epochs])
+    points, fails = (
+        task.space.encode_many(configurations),
+        np.array([e is not None for e in epochs]),
+    )
     positions = points @ task._direction
     assert positions[fails].min() > positions[~fails].max()
 
@@ -158,7 +161,7 @@ def test_a_tuning_with_failures_runs_to_its_end(kind, scheduler):
 
     result = simulate(Sampler(), scheduler(max_resource=27), task, workers=4, max_trials=80)
     failed = [t for t in result.trials if t.status is TrialStatus.FAILED]
-    assert len(failed) >= 5
+    assert failed  # few: most trials are stopped before the epoch in which they would fail
     for trial in failed:
         done = task.failing_epoch(trial.configuration) - (0 if kind == "diverge" else 1)
         assert (trial.epochs, trial.crashed) == (done, kind != "diverge")

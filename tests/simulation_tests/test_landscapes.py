@@ -97,7 +97,9 @@ def test_in_the_crossing_task_first_epochs_mislead_and_half_of_the_training_does
     assert half > 0.95
 
 
-@pytest.mark.parametrize(("name", "seed"), [(n, s) for n in ("smooth", "conditional") for s in SEEDS])
+@pytest.mark.parametrize(
+    ("name", "seed"), [(n, s) for n in ("smooth", "conditional") for s in SEEDS]
+)
 def test_durations_differ_about_fivefold(name, seed):
     task = synthetic_task(name, seed)
     epoch_s = task.landscape.epoch_s(points(task, 1000))

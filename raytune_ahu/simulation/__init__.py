@@ -10,7 +10,7 @@ from raytune_ahu.simulation.clock import simulate
 from raytune_ahu.simulation.failing import FailingTask, FailureKind
 from raytune_ahu.simulation.outcome import SimulatedTrial, SimulationResult
 from raytune_ahu.simulation.power_law import Landscape, PowerLawTask
-from raytune_ahu.simulation.regret import normalised_regret, regret_at
+from raytune_ahu.simulation.regret import final_regret, normalised_regret, regret_at
 from raytune_ahu.simulation.synthetic import BowlTask
 from raytune_ahu.simulation.tables import load_lcbench, load_taskset
 from raytune_ahu.simulation.tasks import Curve, Evaluator, TableTask, Task
@@ -28,6 +28,7 @@ __all__ = [
     "SimulationResult",
     "TableTask",
     "Task",
+    "final_regret",
     "load_lcbench",
     "load_taskset",
     "normalised_regret",

@@ -24,6 +24,9 @@ SYNTHETIC_TASKS: dict[str, Callable[[int], Landscape]] = {
 def synthetic_task(name: str, seed: int = 0, *, max_resource: int = 51) -> PowerLawTask:
     """Build a synthetic task with a known optimum, or return the same one as before.
 
+    A task cannot be pickled; other processes build it again from name and seed, which gives the
+    same curves.
+
     Args:
         name: One of `SYNTHETIC_TASKS`.
         seed: Moves optimum and interactions, so that no method can be tuned to one instance; at

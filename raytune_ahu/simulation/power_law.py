@@ -61,7 +61,7 @@ class PowerLawTask:
     With noise, independent normal numbers are added to each epoch's value. They belong to seed and
     configuration: the same configuration always reports the same values. Best and typical value
     are meant without noise, so that reports, and an incumbent of luck, may lie below the best one;
-    `final_value` tells what a configuration is really worth.
+    `final_value` tells what a configuration is really worth (see `final_regret`).
 
     Args:
         name: Name for tables and plots.

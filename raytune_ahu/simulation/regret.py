@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from raytune_ahu.simulation.outcome import SimulationResult
 from raytune_ahu.simulation.tasks import Task
-from raytune_ahu.types import as_loss
+from raytune_ahu.types import Configuration, as_loss
 
 
 def normalised_regret(result: SimulationResult, task: Task) -> NDArray[np.float64]:
@@ -27,18 +29,59 @@ def normalised_regret(result: SimulationResult, task: Task) -> NDArray[np.float6
     return np.clip(regret, 0.0, 1.0)
 
 
-def regret_at(
-    result: SimulationResult, task: Task, time_s: NDArray[np.float64]
+def final_regret(
+    result: SimulationResult, task: Task, final_value: Callable[[Configuration], float]
 ) -> NDArray[np.float64]:
-    """Return the normalised regret at given virtual times; 1 before the first report.
+    """How far the configuration of the incumbent, trained in full and without noise, is from best.
+
+    On the scale of `normalised_regret`, clipped too. For tasks with noise, where the best of many
+    reports is below the best value by luck; it may go up again, when a lucky report deceives.
+
+    Args:
+        result: What happened.
+        task: The task it happened on.
+        final_value: What a configuration is worth, such as `PowerLawTask.final_value`.
+
+    Returns:
+        (n,) the regret after each report; 1 before the first finite one.
+    """
+    best = as_loss(task.best_value, task.mode)
+    typical = as_loss(task.typical_value, task.mode)
+    regret, lowest, current = np.ones(result.value.shape), np.inf, 1.0
+    for i, value in enumerate(result.value):
+        loss = as_loss(float(value), task.mode)
+        if loss < lowest:
+            lowest = loss
+            configuration = result.trials[int(result.trial[i])].configuration
+            worth = as_loss(final_value(configuration), task.mode)
+            current = float(np.clip((worth - best) / (typical - best), 0.0, 1.0))
+        regret[i] = current
+    return regret
+
+
+def regret_at(
+    result: SimulationResult,
+    task: Task,
+    time_s: NDArray[np.float64],
+    *,
+    final_value: Callable[[Configuration], float] | None = None,
+) -> NDArray[np.float64]:
+    """Return the regret at given virtual times; 1 before the first report.
 
     Args:
         result: What happened.
         task: The task it happened on.
         time_s: (m,) virtual times, in any order.
+        final_value: What a configuration is worth: gives `final_regret` instead of
+            `normalised_regret`.
 
     Returns:
-        (m,) normalised regret.
+        (m,) regret.
     """
-    steps = np.concatenate([[1.0], normalised_regret(result, task)])
+    regret = (
+        normalised_regret(result, task)
+        if final_value is None
+        else final_regret(result, task, final_value)
+    )
+    steps = np.concatenate([[1.0], regret])
     return steps[np.searchsorted(result.time_s, time_s, side="right")]

@@ -16,6 +16,7 @@ from raytune_ahu.types import model_level
 
 _LEAST = 5  # trials of each kind below which a comparison says nothing
 _LUCK = 0.1  # p-value from which a difference may be luck
+_CERTAIN = 0.001  # p-value below which its size says no more
 
 
 def suggestions(results: Results) -> pd.DataFrame:
@@ -90,12 +91,13 @@ def _compared(results: Results, table: pd.DataFrame) -> str:
     test = stats.mannwhitneyu(by_chance, by_model)
     share = float(test.statistic) / (len(by_model) * len(by_chance))
     p = float(test.pvalue)
+    told = f"p = {p:.2g}" if p >= _CERTAIN else f"p < {_CERTAIN}"
     luck = "; it may be luck" if p >= _LUCK else ""
     return (
         f"At epoch {level} the median {results.metric} of {len(by_model)} model-based trials is "
         f"{_median(results, by_model)}, of {len(by_chance)} random ones "
         f"{_median(results, by_chance)}: in {share:.0%} of all pairs the model-based trial is the "
-        f"better one (p = {p:.2g}{luck})."
+        f"better one ({told}{luck})."
     )
 
 
@@ -124,6 +126,6 @@ def _expected(results: Results, table: pd.DataFrame) -> str:
     until = f" ({stopped} of them as far as they were trained)" if stopped else ""
     return (
         f"The model expected its {len(known)} trials to gain {known['expected'].mean():.2g} of "
-        f"{results.metric} each over the incumbent, in the mean; they have gained "
+        f"{results.metric} each on average over the incumbent; they have gained "
         f"{known['gained'].mean():.2g}{until}."
     )

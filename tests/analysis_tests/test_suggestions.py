@@ -64,7 +64,7 @@ def test_the_models_trials_are_compared_with_random_ones_at_the_first_rung():
     told = suggestion_advice(searched())
     assert told.startswith(
         "At epoch 1 the median loss of 12 model-based trials is 0.38, of 12 random ones 0.89: in "
-        "100% of all pairs the model-based trial is the better one (p = "
+        "100% of all pairs the model-based trial is the better one (p < 0.001)."
     )
     assert "luck" not in told
     assert "expected its 12 trials to gain 0.25 of loss each" in told

@@ -55,10 +55,15 @@ class Recorder:
         suggestion = self.searcher.suggest(trial_id)
         if suggestion is None:
             return None
+        based_on = {
+            "model": suggestion.model,
+            "expected_improvement": suggestion.expected_improvement,
+        }
         self.record(
             "suggested",
             trial=trial_id,
             origin=suggestion.origin,
+            **{name: value for name, value in based_on.items() if value is not None},
             configuration=suggestion.configuration,
         )
         self.state.trials[trial_id].configuration = suggestion.configuration
@@ -140,6 +145,8 @@ class Recorder:
 
     def replay(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Rebuild searcher, scheduler and state from the events of the earlier sessions.
+
+        What a model expected of a suggestion is taken from the log, not compared.
 
         Raises:
             RecordError: If the searcher or the scheduler answers otherwise than it did: another

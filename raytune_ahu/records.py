@@ -5,7 +5,8 @@ analysis all read the same events. An event is a flat JSON object with at least 
 and `time` (seconds since the epoch). The kinds, and the keys beside these two:
 
     run_started   session, host, pid, slots, resources (of a trial), versions, changes
-    suggested     trial, origin, configuration
+    suggested     trial, origin, configuration; model and expected_improvement (in units of the
+                  metric) where the searcher named them
     started       trial, resource (epochs it begins with)
     reported      trial, resource, value, metrics, decision; with the first one after a start,
                   metrics name the worker (hostname, node_ip, pid)

@@ -26,6 +26,11 @@ class TrialState:
     trial_id: str
     configuration: Configuration
     origin: str
+    """Where the suggestion came from (see `Suggestion.origin`)."""
+    model: str | None = None
+    """Name of the model that proposed it, where one did and is on record."""
+    expected_improvement: float | None = None
+    """What the model expected it to gain, in units of the metric (see `Suggestion`)."""
     status: TrialStatus = TrialStatus.PENDING
     resource: int = 0
     """Epochs of its newest report."""
@@ -82,7 +87,9 @@ class RunState:
     trials: dict[str, TrialState] = field(default_factory=dict)
     incumbent: Incumbent | None = None
     origins: Counter[str] = field(default_factory=Counter)
-    """Suggestions by origin (`random`, `user`, `grid`, `model`)."""
+    """Suggestions by origin (`random`, `user`, `prior`, `grid`, `model`)."""
+    newest_by_model: TrialState | None = None
+    """The newest trial that a model proposed."""
     sessions: int = 0
     seconds: float = 0.0
     """Wall time spent in all sessions, idle time between them left out."""
@@ -141,9 +148,18 @@ class RunState:
 
     def _on_suggested(self, event: Mapping[str, Any]) -> None:
         trial_id = event["trial"]
-        self.trials[trial_id] = TrialState(trial_id, event["configuration"], event["origin"])
+        trial = self.trials[trial_id] = TrialState(
+            trial_id,
+            event["configuration"],
+            event["origin"],
+            model=event.get("model"),
+            expected_improvement=event.get("expected_improvement"),
+        )
         self._counts[TrialStatus.PENDING] += 1
-        self.origins[event["origin"].partition("@")[0]] += 1
+        kind = trial.origin.partition("@")[0]
+        self.origins[kind] += 1
+        if kind == "model":
+            self.newest_by_model = trial
 
     def _on_started(self, event: Mapping[str, Any]) -> None:
         self._move(self.trials[event["trial"]], TrialStatus.RUNNING)

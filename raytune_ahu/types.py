@@ -20,6 +20,8 @@ TRIAL_SEED_KEY = "trial_seed"
 augmentation, dropout), in place of the root seed, which goes on deciding data and splits. Trials
 that differ in nothing else say how much is luck; to choose the best of them is to choose luck."""
 
+_MODEL = "model@"  # before the rung level, in origins
+
 FIT_ON_KEY = "fit_on"
 """Reserved key of the settings: what a trial trains on, `train` (where it is absent) or this:"""
 FIT_ON_ALL = "train+validation"
@@ -86,17 +88,35 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A configuration proposed by a searcher, and where it came from."""
+    """A configuration proposed by a searcher, where it came from, and what it was based on.
+
+    Raises:
+        ValueError: If `expected_improvement` is negative or not finite.
+    """
 
     configuration: Configuration
     """The configuration to try."""
     origin: str
-    """`random`, `grid`, `user`, or `model@<rung level>` (the model fitted on that rung level)."""
+    """`random`, `grid`, `user`, `prior` (drawn from the user's prior), or `model@<rung level>` (the
+    rung level that the model speaks for)."""
+    model: str | None = None
+    """Name of the model that proposed it (`kde`, `hpbandster`, ...); None: no model did."""
+    expected_improvement: float | None = None
+    """What the model expected the configuration to gain at full resource over the incumbent, in
+    units of the metric, at least 0; None where the model does not say."""
+
+    def __post_init__(self) -> None:
+        expected = self.expected_improvement
+        if expected is not None and not 0.0 <= expected < math.inf:
+            raise ValueError(
+                f"expected_improvement={expected} must be finite and at least 0, in units of the "
+                "metric; use None where the model does not say"
+            )
 
     @property
     def is_model_based(self) -> bool:
         """Whether a model, and not chance or the user, proposed the configuration."""
-        return self.origin.startswith("model@")
+        return self.origin.startswith(_MODEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +133,16 @@ class RungSummary:
     """Those that were allowed beyond it (at the top level: that completed)."""
     cutoff: float | None
     """Worst metric value now inside the top 1/eta; None while the rung is too small to say."""
+
+
+def model_level(origin: str) -> int | None:
+    """Return the rung level that a model spoke for, in epochs; None where no model proposed.
+
+    Args:
+        origin: The origin of a suggestion: 27 in `model@27`.
+    """
+    level = origin.removeprefix(_MODEL)
+    return int(level) if level != origin and level.isdecimal() else None
 
 
 def as_loss(value: float | None, mode: Mode) -> float:

@@ -20,6 +20,7 @@ from raytune_ahu.analysis.cost import cost, savings
 from raytune_ahu.analysis.importance import Importance
 from raytune_ahu.analysis.narrowing import SuggestedSpace
 from raytune_ahu.analysis.rungs import grace_advice, rung_correlation
+from raytune_ahu.analysis.suggestions import suggestion_advice
 from raytune_ahu.errors import AhuError
 from raytune_ahu.results import At, Results
 from raytune_ahu.space.nested import flatten
@@ -47,6 +48,9 @@ def print_run(results: Results, found: Importance | AhuError, console: Console, 
     _print_failures(results, console)
     _print_cost(results, console)
     _print_rungs(results, console)
+    proposed = suggestion_advice(results)
+    if proposed:
+        _say(console, proposed, markup=False)
     if isinstance(found, AhuError):
         _say(console, f"Importance: {found}", markup=False)
     else:

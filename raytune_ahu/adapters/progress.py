@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -21,9 +22,9 @@ from rich.text import Text
 
 from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.recorder import Recorder
-from raytune_ahu.run_state import Incumbent
+from raytune_ahu.run_state import Incumbent, RunState
 from raytune_ahu.space.nested import flatten
-from raytune_ahu.types import Configuration, TrialStatus
+from raytune_ahu.types import Configuration, TrialStatus, model_level
 
 _SHOWN_STATUSES = (
     TrialStatus.RUNNING,
@@ -33,6 +34,7 @@ _SHOWN_STATUSES = (
     TrialStatus.FAILED,
 )
 _MAX_RUNNING_SHOWN = 6
+_DOT = " · "
 _FIGURES = re.compile(r"[\d.]+ ?(kB|MB|GB)?")
 
 
@@ -63,6 +65,28 @@ def format_bytes(size: float) -> str:
 def format_value(value: float | None) -> str:
     """Format a metric value to five digits."""
     return "-" if value is None else f"{value:.5g}"
+
+
+def format_search(state: RunState) -> str:
+    """Say who has proposed the trials, and what the model expects of the newest one it proposed.
+
+    Returns:
+        Such as `38% model-based (gp, fitted up to epoch 27), expects +0.0031`: the change of the
+        metric, negative where it is minimised. Empty before the first suggestion.
+    """
+    if math.isnan(state.model_share):
+        return ""
+    told, newest = f"{state.model_share:.0%} model-based", state.newest_by_model
+    if newest is None:
+        return told
+    level = model_level(newest.origin)
+    fitted = None if level is None else f"fitted up to epoch {level}"
+    known = ", ".join(word for word in (newest.model, fitted) if word)
+    told = f"{told} ({known})" if known else told
+    gain = newest.expected_improvement
+    if gain is None:
+        return told
+    return f"{told}, expects {gain if state.mode == 'max' else -gain:+.2g}"
 
 
 class Progress(Protocol):
@@ -119,22 +143,43 @@ class _View:
         state, spec = self.recorder.state, self.spec
         counts = state.counts()
         total = "" if spec.num_samples is None else f" of {spec.num_samples}"
-        shown = " · ".join(f"{counts[status]} {status.value}" for status in _SHOWN_STATUSES)
+        shown = _DOT.join(f"{counts[status]} {status.value}" for status in _SHOWN_STATUSES)
         return f"{len(state.trials)}{total} trials: {shown}"
 
-    def budget_line(self) -> str:
+    def budget_parts(self) -> list[str]:
         state, spec = self.recorder.state, self.spec
         left = "" if spec.time_budget_s is None else f" of {format_seconds(spec.time_budget_s)}"
-        share = "" if math.isnan(state.model_share) else f" · {state.model_share:.0%} model-based"
         kept = state.checkpoint_bytes
-        disk = f" · checkpoints {format_bytes(kept)}" if kept else ""
-        return f"{format_seconds(self.seconds)}{left} · {state.epochs_run} epochs{share}{disk}"
+        parts = [
+            f"{format_seconds(self.seconds)}{left}",
+            f"{state.epochs_run} epochs",
+            f"checkpoints {format_bytes(kept)}" if kept else "",
+            format_search(state),
+        ]
+        return [part for part in parts if part]
 
     def incumbent_line(self, incumbent: Incumbent) -> str:
         return (
             f"best {self.spec.metric}={format_value(incumbent.value)} at epoch "
             f"{incumbent.resource} ({incumbent.trial_id})"
         )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Parts of a line with dots between them; in a narrow window it breaks there only."""
+
+    parts: Sequence[str]
+    style: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines: list[str] = []
+        for part in self.parts:
+            if lines and len(lines[-1] + _DOT + part) <= options.max_width:
+                lines[-1] += _DOT + part
+            else:
+                lines.append(part)
+        yield Text("\n".join(lines), style=self.style)
 
 
 class LiveProgress:
@@ -163,7 +208,7 @@ class LiveProgress:
         state, spec = view.recorder.state, view.spec
         parts: list[RenderableType] = [
             Text(view.status_line()),
-            Text(view.budget_line(), style="dim"),
+            _Parts(view.budget_parts(), "dim"),
             self._rungs(),
         ]
         running = [t for t in list(state.trials.values()) if t.status is TrialStatus.RUNNING]
@@ -262,7 +307,7 @@ class PlainProgress:
             for rung in self._view.recorder.rungs()
         )
         self._console.print(
-            f"[{self._view.budget_line()}] {self._view.status_line()}; rungs {rungs}",
+            f"[{_DOT.join(self._view.budget_parts())}] {self._view.status_line()}; rungs {rungs}",
             markup=False,
             highlight=False,
             soft_wrap=True,

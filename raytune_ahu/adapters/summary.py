@@ -66,6 +66,9 @@ def cost_line(state: RunState, max_epochs: int) -> str:
     saved = sum(max_epochs - trial.resource for trial in stopped)
     full = state.epochs_run + saved
     share = "" if math.isnan(state.model_share) else f", {state.model_share:.0%} model-based"
+    newest = state.newest_by_model
+    if newest is not None and newest.model is not None:
+        share += f" ({newest.model})"
     instead = f" instead of {full} ({saved / full:.0%} saved by early stopping)" if saved else ""
     return (
         f"{plural(len(state.trials), 'trial')}{share}, "

@@ -15,6 +15,7 @@ from raytune_ahu.analysis.figures_progress import (
     rung_funnel,
 )
 from raytune_ahu.analysis.figures_style import caption, template
+from raytune_ahu.analysis.figures_suggestions import suggestion_curves
 
 __all__ = [
     "caption",
@@ -26,6 +27,7 @@ __all__ = [
     "parallel_coordinates",
     "parameter_slice",
     "rung_funnel",
+    "suggestion_curves",
     "template",
     "worker_timeline",
 ]

@@ -19,6 +19,7 @@ from raytune_ahu.analysis.figures import (
     parallel_coordinates,
     parameter_slice,
     rung_funnel,
+    suggestion_curves,
     worker_timeline,
 )
 from raytune_ahu.analysis.importance import Importance, importance, marginals
@@ -95,6 +96,15 @@ def pictures(
         f"1/{results.reduction_factor} there.",
         lambda: rung_funnel(results),
     )
+    if results.trials["origin"].str.startswith("model@").any():
+        yield picture(
+            "suggestions",
+            "What the model proposed",
+            "The line is the share of all trials so far that a model proposed; below it, where the "
+            "model says, the gain that it expected of each at full resource, and the gain over the "
+            "best value of that time which the trial has really brought.",
+            lambda: suggestion_curves(results),
+        )
     yield picture(
         "parallel",
         "Configurations",

@@ -19,6 +19,8 @@ _HEADS = {
     "origin": "origin",
     "best_value": "best value",
     "best_resource": "at epoch",
+    "model": "model",
+    "expected_improvement": "expected gain",
     "last_value": "last value",
     "resource": "epochs",
     "rung": "rung",

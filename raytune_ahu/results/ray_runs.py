@@ -235,6 +235,8 @@ def _trials(trials: list[_Trial], metric: str, mode: Mode, top: int, origin: flo
         "trial": [trial.trial_id for trial in trials],
         "status": [_status(trial, top) for trial in trials],
         "origin": ["unknown"] * count,
+        "model": [None] * count,
+        "expected_improvement": [None] * count,
         "best_value": [None if b is None else b[2] for b in best],
         "best_resource": [None if b is None else b[1] for b in best],
         "last_value": [_value(row, metric) for row in last],

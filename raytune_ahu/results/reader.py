@@ -138,6 +138,8 @@ def _trials(
         "trial": ids,
         "status": [trial.status.value for trial in trials],
         "origin": [trial.origin for trial in trials],
+        "model": [trial.model for trial in trials],
+        "expected_improvement": [trial.expected_improvement for trial in trials],
         "best_value": [best.get(trial_id, (None, None))[0] for trial_id in ids],
         "best_resource": [best.get(trial_id, (None, None))[1] for trial_id in ids],
         "last_value": [trial.value for trial in trials],

@@ -40,7 +40,14 @@ class Column:
 TRIALS = (
     Column("trial", "string", "id of the trial, in the order of suggestion"),
     Column("status", "category", "pending, running, paused, completed, stopped or failed"),
-    Column("origin", "string", "who proposed it: random, grid, user, model@<rung level>"),
+    Column("origin", "string", "who proposed it: random, grid, user, prior, model@<rung level>"),
+    Column("model", "string", "model that proposed it: kde, ...; <NA>: none, or not on record"),
+    Column(
+        "expected_improvement",
+        "float64",
+        "what that model expected it to gain at full resource over the incumbent, >= 0, in units "
+        "of the tuned metric; NaN: it did not say",
+    ),
     Column(
         "best_value", "float64", "best finite value of the tuned metric at any epoch, as in reports"
     ),

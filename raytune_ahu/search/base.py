@@ -36,6 +36,10 @@ class Proposal:
     """(d,) its encoded form."""
     origin: str
     """See `Suggestion.origin`."""
+    model: str | None = None
+    """See `Suggestion.model`."""
+    expected_improvement: float | None = None
+    """See `Suggestion.expected_improvement`."""
 
 
 class BaseSearcher(ABC):
@@ -93,7 +97,12 @@ class BaseSearcher(ABC):
         if proposal is None:
             return None
         self._history.add(trial_id, proposal.vector)
-        return Suggestion(proposal.configuration, proposal.origin)
+        return Suggestion(
+            proposal.configuration,
+            proposal.origin,
+            model=proposal.model,
+            expected_improvement=proposal.expected_improvement,
+        )
 
     def begin_from(self, prior: Sequence[PriorTrial]) -> None:
         """Learn what earlier runs have seen, before the first suggestion (a warm start).

@@ -157,7 +157,13 @@ class BohbSearcher(BaseSearcher):
                 continue  # a forbidden combination
             vector = self._encode(configuration)
             if not self._history.has_seen(vector):
-                return Proposal(configuration, vector, f"model@{level}")
+                return Proposal(
+                    configuration,
+                    vector,
+                    f"model@{level}",
+                    model=self._model.name,
+                    expected_improvement=self._model.expected_improvement(vector),
+                )
         return None
 
     def _propose_by_hpbandster(self, engine: HpbandsterEngine) -> Proposal:
@@ -172,7 +178,7 @@ class BohbSearcher(BaseSearcher):
                 continue
             vector = self._encode(configuration)
             if not self._history.has_seen(vector):
-                return Proposal(configuration, vector, f"model@{level}")
+                return Proposal(configuration, vector, f"model@{level}", model=engine.name)
         return self._draw()
 
 

@@ -45,6 +45,9 @@ class HpbandsterEngine:
         SpecError: If `top_fraction` is not a whole percentage.
     """
 
+    name = "hpbandster"
+    """Under which its suggestions are recorded."""
+
     def __init__(
         self,
         n_choices: Ints,

@@ -100,6 +100,7 @@ class KdeModel:
         SpecError: If `min_points_in_model` is below d + 1.
     """
 
+    name = "kde"
     every_report = False
 
     def __init__(self, n_choices: Ints, settings: KdeSettings | None = None) -> None:
@@ -127,6 +128,10 @@ class KdeModel:
         if self._bad is None:
             raise RuntimeError("the model is not fitted")
         return self._bad
+
+    def expected_improvement(self, vector: Floats) -> float | None:
+        """Return None: a density ratio ranks configurations, it predicts no value."""
+        return None
 
     def fit(self, observations: Observations, rng: np.random.Generator) -> int | None:
         """Fit the densities of the largest level with enough data (see `SurrogateModel`)."""

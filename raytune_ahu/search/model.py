@@ -67,6 +67,11 @@ class SurrogateModel(Protocol):
     """
 
     @property
+    def name(self) -> str:
+        """Under which its suggestions are recorded: `kde`, ..."""
+        ...
+
+    @property
     def every_report(self) -> bool:
         """Whether the model wants reports between the rung levels among its observations too."""
         ...
@@ -91,4 +96,16 @@ class SurrogateModel(Protocol):
 
     def score(self, candidates: Floats) -> Floats:
         """Return (n,) scores of candidates (n, d): the higher, the more worth trying; no NaN."""
+        ...
+
+    def expected_improvement(self, vector: Floats) -> float | None:
+        """Return what a configuration is expected to gain at full resource over the incumbent.
+
+        Args:
+            vector: (d,) encoded configuration, NaN where inactive.
+
+        Returns:
+            The expected gain in units of the metric (a difference of losses), finite and at least
+            0; None where the model does not say.
+        """
         ...

@@ -13,6 +13,7 @@ from raytune_ahu.adapters.progress import (
     LiveProgress,
     PlainProgress,
     format_configuration,
+    format_search,
     format_seconds,
     make_progress,
 )
@@ -20,6 +21,7 @@ from raytune_ahu.adapters.summary import best_trials, cost_line
 from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.recorder import Recorder
 from raytune_ahu.records import RunLog
+from raytune_ahu.run_state import RunState
 from raytune_ahu.search import build_searcher
 from raytune_ahu.space import SearchSpace
 from raytune_ahu.types import Report, TrialStatus
@@ -93,6 +95,52 @@ def test_the_panel_can_be_drawn_before_anything_happened_and_in_a_narrow_window(
     assert "accuracy" in shown(view.render(), width=30)
 
 
+def by_model(recorder, trial="m", level=9, **based_on):
+    recorder.record(
+        "suggested", trial=trial, origin=f"model@{level}", configuration={"lr": 0.1}, **based_on
+    )
+
+
+def test_the_model_its_level_and_what_it_expects_are_shown(recorder, spec):
+    feed(recorder)
+    assert format_search(recorder.state) == "0% model-based"
+    by_model(recorder, model="gp", expected_improvement=0.00312)
+    told = "25% model-based (gp, fitted up to epoch 9), expects +0.0031"
+    assert format_search(recorder.state) == told
+    view = make_progress(recorder, spec, Console(file=io.StringIO(), force_terminal=True))
+    for width in (80, 100):
+        assert told in shown(view.render(), width=width)
+    out = io.StringIO()
+    with make_progress(recorder, spec, Console(file=out, width=40)):
+        pass
+    assert f"5 epochs · {told}] 4 of 10 trials" in out.getvalue()
+    by_model(recorder, "n", model="kde")
+    assert format_search(recorder.state) == "40% model-based (kde, fitted up to epoch 9)"
+    by_model(recorder, "old")  # by a log that does not name the model
+    assert format_search(recorder.state) == "50% model-based (fitted up to epoch 9)"
+
+
+def test_a_metric_that_is_minimised_is_expected_to_fall():
+    event = {"event": "suggested", "time": 0.0, "trial": "a", "origin": "model@3"}
+    state = RunState.of(
+        "min", [{**event, "configuration": {}, "model": "gp", "expected_improvement": 0.5}]
+    )
+    assert format_search(state) == "100% model-based (gp, fitted up to epoch 3), expects -0.5"
+    assert format_search(RunState("min")) == ""
+
+
+def test_the_budget_breaks_between_its_parts_where_the_window_is_narrow(recorder, spec):
+    feed(recorder)
+    by_model(recorder, model="gp", expected_improvement=0.01)
+    recorder.record("saved", trial="a", resource=3, checkpoint="a/checkpoint_3", bytes=345_000_000)
+    view = make_progress(recorder, spec, Console(file=io.StringIO(), force_terminal=True))
+    lines = [line.strip("│ ") for line in shown(view.render(), width=80).splitlines()]
+    assert lines[2].endswith("of 1:00:00 · 5 epochs · checkpoints 345 MB")
+    assert lines[3] == "25% model-based (gp, fitted up to epoch 9), expects +0.01"
+    wide = shown(view.render(), width=120)
+    assert "checkpoints 345 MB · 25% model-based (gp, fitted up to epoch 9), expects +0.01" in wide
+
+
 def test_plain_lines_tell_every_new_incumbent_once(recorder, spec):
     out = io.StringIO()
     view = make_progress(recorder, spec, Console(file=out, width=40))
@@ -142,6 +190,13 @@ def test_the_cost_is_compared_with_that_without_early_stopping(recorder):
     feed(recorder)
     # "b" was stopped after 1 of 9 epochs; "a" still runs and "c" has failed: nothing saved there.
     assert "5 epochs instead of 13 (62% saved by early stopping)" in cost_line(recorder.state, 9)
+
+
+def test_the_cost_names_the_model(recorder):
+    feed(recorder)
+    assert cost_line(recorder.state, 9).startswith("3 trials, 0% model-based, 5 epochs")
+    by_model(recorder, model="gp")
+    assert cost_line(recorder.state, 9).startswith("4 trials, 25% model-based (gp), 5 epochs")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,17 @@ from raytune_ahu.results import Results
 from raytune_ahu.results.frames import config_columns, frame, rung_frame
 
 
-def made(curves, *, mode="min", levels=(1, 3, 9), epoch_s=1.0, configurations=None, name="made"):
+def made(
+    curves,
+    *,
+    mode="min",
+    levels=(1, 3, 9),
+    epoch_s=1.0,
+    configurations=None,
+    origins=None,
+    expected=None,
+    name="made",
+):
     """Build results from learning curves.
 
     Args:
@@ -18,6 +28,8 @@ def made(curves, *, mode="min", levels=(1, 3, 9), epoch_s=1.0, configurations=No
         levels: Rung levels.
         epoch_s: Seconds of an epoch.
         configurations: One a trial.
+        origins: One a trial; `random` by default.
+        expected: Expected improvement of each trial; None by default.
         name: Of the run.
     """
     ids = [f"trial_{i:05d}" for i in range(len(curves))]
@@ -53,7 +65,9 @@ def made(curves, *, mode="min", levels=(1, 3, 9), epoch_s=1.0, configurations=No
         {
             "trial": ids,
             "status": status,
-            "origin": ["random"] * len(ids),
+            "origin": origins or ["random"] * len(ids),
+            "model": ["gp" if o.startswith("model@") else None for o in origins or ids],
+            "expected_improvement": expected or [None] * len(ids),
             "best_value": best,
             "best_resource": [
                 None if b is None else curve.index(b) + 1

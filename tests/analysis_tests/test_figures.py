@@ -34,6 +34,8 @@ from tests.recorded_runs import record_run
 __all__ = ["runs"]  # a fixture
 
 PICTURES = ["incumbent", "curves", "rungs", "parallel", "importance", "workers", "cost"]
+MODEL_BASED = ("usual", "promotion", "odd")
+"""States in which a model has proposed trials: there is one picture more, `suggestions`."""
 
 
 def drawn_points(figure: Any) -> int:
@@ -47,7 +49,9 @@ def test_every_picture_of_every_run_is_drawn_or_says_why_not(
     found = try_importance(runs[state], intervals=False)
     made = {p.name: p for p in pictures(runs[state], found, intervals=False)}
 
-    assert [name for name in made if not name.startswith("slice")] == PICTURES
+    names = [name for name in made if not name.startswith("slice")]
+    assert [name for name in names if name != "suggestions"] == PICTURES
+    assert ("suggestions" in names) == (state in MODEL_BASED)
     for picture in made.values():
         assert picture.title
         assert picture.reading.endswith(".")

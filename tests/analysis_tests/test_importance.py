@@ -53,6 +53,8 @@ def results_of(configurations, values, *, space=None, levels=(1,), curves=None):
             "trial": ids,
             "status": ["failed" if f else "completed" for f in failed],
             "origin": ["random"] * n,
+            "model": [None] * n,
+            "expected_improvement": [None] * n,
             "best_value": [np.nanmin([*c, np.inf]) for c in curves],
             "best_resource": [1] * n,
             "last_value": [c[-1] for c in curves],

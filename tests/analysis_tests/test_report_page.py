@@ -113,7 +113,7 @@ def test_every_figure_has_marks_and_colours(
     page = show(pages["usual"])
     figures = page.locator(".figure")
 
-    assert figures.count() == 10
+    assert figures.count() == 11
     for i in range(figures.count()):
         figure = figures.nth(i)
         assert figure.locator(".cartesianlayer path").count() > 3

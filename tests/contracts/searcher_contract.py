@@ -127,7 +127,8 @@ class SearcherContract:
             json.dumps(configuration, allow_nan=False)
             assert type(configuration["lr"]) is float
             assert type(configuration["model"]["layers"]) is int
-            assert origin in {"random", "grid", *(f"model@{level}" for level in LEVELS)}
+            levels = {f"model@{level}" for level in LEVELS}
+            assert origin in {"random", "grid", "prior"} | levels
 
     def test_the_users_points_come_first_in_their_order(self):
         second = {**POINT, "lr": 0.05}

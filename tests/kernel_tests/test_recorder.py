@@ -15,7 +15,7 @@ from raytune_ahu.run_folder import unfinished_trials
 from raytune_ahu.run_state import RunState
 from raytune_ahu.search import build_searcher
 from raytune_ahu.space import SearchSpace
-from raytune_ahu.types import Report, TrialStatus
+from raytune_ahu.types import Report, Suggestion, TrialStatus, model_level
 from schedulers import build_scheduler
 
 MAX_EPOCHS = 9
@@ -199,6 +199,74 @@ def test_time_between_two_sessions_does_not_count():
 def test_the_share_of_model_based_suggestions_is_known():
     assert state_of("min", events_of()).model_share == 1.0
     assert math.isnan(RunState("min").model_share)
+
+
+def by_model(trial="b", origin="model@9", **based_on):
+    event = {"event": "suggested", "time": 2.0, "trial": trial, "origin": origin}
+    return {**event, "configuration": {}, **based_on}
+
+
+def test_the_newest_trial_of_a_model_and_what_it_was_based_on_are_known():
+    assert RunState("min").newest_by_model is None
+    old = state_of("min", events_of())  # a log without these keys
+    assert (old.newest_by_model.trial_id, old.newest_by_model.model) == ("a", None)
+    based_on = {"model": "gp", "expected_improvement": 0.25}
+    state = state_of("min", [*events_of(), by_model(**based_on), by_model("c", "random")])
+    assert state.newest_by_model is state.trials["b"]
+    assert (state.trials["b"].model, state.trials["b"].expected_improvement) == ("gp", 0.25)
+    assert state.trials["c"].model is None
+    assert state.trials["c"].expected_improvement is None
+
+
+class Expecting:
+    """A searcher that says what it expects, a little more at every call of any of its kind."""
+
+    calls = 0
+
+    def suggest(self, trial_id):
+        type(self).calls += 1
+        if trial_id == "a":
+            return Suggestion({"x": 0.5}, "random")
+        return Suggestion(
+            {"x": 0.5}, "model@3", model="gp", expected_improvement=0.5 + self.calls / 100
+        )
+
+
+def test_what_a_suggestion_was_based_on_is_recorded_and_replayed_from_the_log(tmp_path):
+    def make():
+        return Recorder(
+            Expecting(), build_scheduler("asha", max_resource=9, mode="min"), mode="min"
+        )
+
+    recorder = make()
+    with RunLog(tmp_path) as log:
+        recorder.attach(log)
+        for trial in ("a", "b"):
+            recorder.suggest(trial)
+    drawn, proposed = read_events(tmp_path)
+    assert drawn.keys() == {"event", "time", "trial", "origin", "configuration"}
+    assert (proposed["model"], proposed["expected_improvement"]) == ("gp", 0.52)
+    replayed = make()
+    replayed.replay([drawn, proposed])
+    assert replayed.state == recorder.state
+    older = make()
+    older.replay([drawn, {k: proposed[k] for k in drawn}])
+    assert older.state.trials["b"].expected_improvement is None
+
+
+@pytest.mark.parametrize("expected", [-1e-9, math.nan, math.inf])
+def test_an_expected_improvement_is_finite_and_not_negative(expected):
+    with pytest.raises(ValueError, match=rf"expected_improvement={expected} must be finite and at"):
+        Suggestion({}, "model@1", model="gp", expected_improvement=expected)
+    assert Suggestion({}, "model@1", model="gp", expected_improvement=0.0).is_model_based
+
+
+@pytest.mark.parametrize(
+    ("origin", "level"),
+    [("model@27", 27), ("random", None), ("27", None), ("model@unknown", None), ("prior", None)],
+)
+def test_the_level_of_a_model_is_read_from_the_origin(origin, level):
+    assert model_level(origin) == level
 
 
 def test_an_unknown_kind_of_event_is_passed_over():

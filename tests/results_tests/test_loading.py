@@ -76,6 +76,37 @@ def test_trials_agree_with_the_state_that_a_resumed_run_starts_from(asha_run):
         assert trial.best_value is None or row.best_value == trial.best_value
 
 
+def test_trials_tell_what_their_suggestions_were_based_on(asha_run, tmp_path):
+    trials = load(asha_run).trials
+    by_model = trials["origin"].str.startswith("model@")
+    assert set(trials["model"][by_model]) == {"kde"}
+    assert trials["model"][~by_model].isna().all()
+    assert trials["expected_improvement"].isna().all()
+    folder = copied(asha_run, tmp_path)
+    events = [json.loads(line) for line in events_of(folder)]
+    expecting = [event for event in events if event.get("model")]
+    for number, event in enumerate(expecting):
+        event |= {"model": "gp", "expected_improvement": number / 8}
+    (folder / LOG_FILE).write_text("".join(json.dumps(event) + "\n" for event in events))
+    trials = load(folder).trials
+    assert set(trials["model"][by_model]) == {"gp"}
+    assert trials["expected_improvement"][by_model].tolist() == [
+        number / 8 for number in range(len(expecting))
+    ]
+
+
+def test_a_log_that_does_not_know_the_models_is_read_and_leaves_them_open(asha_run, tmp_path):
+    folder = copied(asha_run, tmp_path)
+    events = [json.loads(line) for line in events_of(folder)]
+    for event in events:
+        event.pop("model", None)
+    (folder / LOG_FILE).write_text("".join(json.dumps(event) + "\n" for event in events))
+    old, new = load(folder).trials, load(asha_run).trials
+    assert old["model"].isna().all()
+    assert str(old["model"].dtype) == str(new["model"].dtype)
+    pd.testing.assert_frame_equal(old.drop(columns="model"), new.drop(columns="model"))
+
+
 def test_rungs_agree_with_those_of_the_scheduler(asha_run, promotion_run):
     for run in (asha_run, promotion_run):
         spec = read_spec(run)

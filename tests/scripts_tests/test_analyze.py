@@ -42,6 +42,7 @@ def test_a_run_by_its_name_gives_text_frames_and_a_page(analyze, run):
         "Best validation_accuracy",
         "Early stopping saved",
         "Spearman",
+        "model-based trial",
         "lr",
         "more trials",
     ):

@@ -43,6 +43,13 @@ def test_the_model_takes_over_once_it_has_six_observations_in_two_dimensions():
     assert [s.origin for s in feed(searcher, 7)] == ["random"] * 6 + ["model@1"]
 
 
+def test_only_suggestions_of_the_model_name_it_and_the_density_ratio_expects_nothing():
+    found = feed(make(random_fraction=0.3), 60)
+    assert {s.model for s in found if s.is_model_based} == {"kde"}
+    assert {s.model for s in found if not s.is_model_based} == {None}
+    assert {s.expected_improvement for s in found} == {None}
+
+
 def test_the_origin_names_the_largest_level_with_a_model():
     searcher = make(random_fraction=0.0)
     feed(searcher, 20)
@@ -175,6 +182,7 @@ def test_a_small_space_is_used_up_without_repeating_and_then_repeats():
 class CountingModel:
     """A model of another kind: proposes the observed minimum over all levels, moved a little."""
 
+    name = "counting"
     every_report = True
 
     def __init__(self):
@@ -191,13 +199,17 @@ class CountingModel:
     def score(self, candidates):
         return -candidates[:, 0]
 
+    def expected_improvement(self, vector):
+        return float(vector[0])
+
 
 def test_another_model_can_stand_in_the_same_place_and_gets_every_report():
     model = CountingModel()
     searcher = make(model=model, random_fraction=0.0)
     feed(searcher, 5, resource=2)
     running = searcher.suggest("running")
-    assert running.origin == "model@2"
+    assert (running.origin, running.model) == ("model@2", "counting")
+    assert running.expected_improvement == pytest.approx(running.configuration["x"])
     searcher.suggest("last")
     assert model.seen.resource.tolist() == [1, 2] * 5
     assert model.seen.configurations.shape == (6, 2)

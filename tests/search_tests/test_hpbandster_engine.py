@@ -48,6 +48,7 @@ def test_it_proposes_legal_python_values_from_its_model():
     suggestions = feed(make(), 30)
     assert [s.origin for s in suggestions[:14]] == ["random"] * 14
     assert sum(s.origin == "model@1" for s in suggestions) >= 12
+    assert {s.model for s in suggestions if s.is_model_based} == {"hpbandster"}
     for suggestion in suggestions:
         SPACE.validate(suggestion.configuration)
         assert type(suggestion.configuration["lr"]) is float

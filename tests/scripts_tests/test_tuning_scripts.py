@@ -205,6 +205,18 @@ def test_a_wrong_option_gets_one_line_and_exit_code_2(script, tmp_path, argument
         ("activation: {domain: choice, values: [relu, swishh]}", ["'swishh'"]),
         ("", ["empty"]),
         ("lr: {domain: grid_search, values: [0.1, 0.2]}", ["grid"]),
+        (
+            "lr: {domain: uniform, lower: 0.1, upper: 1, prior: 2}",
+            ["space.yaml", "'lr'", "prior=2", "[0.1, 1.0]"],
+        ),
+        (
+            "lr: {domain: uniform, lower: 0.1, upper: 1}\nprior: {learning_rate: 0.2}",
+            ["space.yaml", "prior on unknown parameter 'learning_rate'", "lr"],
+        ),
+        (
+            "optimizer: {domain: choice, values: [sgd, adamw], prior: {value: sgd, confidence: 9}}",
+            ["'optimizer'", "confidence=9", "low, medium, high"],
+        ),
     ],
 )
 def test_a_wrong_space_file_is_refused_before_any_trial(script, tmp_path, text, fragments):

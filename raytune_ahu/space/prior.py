@@ -225,7 +225,8 @@ class _Cells:
 
     @classmethod
     def of_choice(cls, probabilities: Floats) -> _Cells:
-        return cls(np.log(probabilities * len(probabilities)))
+        # Weights far apart leave a probability of zero.
+        return cls(np.log(np.maximum(probabilities * len(probabilities), math.exp(FLOOR))))
 
     @classmethod
     def of_ordered(cls, domain: Domain, normal: _TruncatedNormal) -> _Cells:

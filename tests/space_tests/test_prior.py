@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from raytune_ahu.errors import SpaceError
-from raytune_ahu.space import SearchSpace
-from raytune_ahu.space.prior import FLOOR, SHARES, STANDARD_DEVIATIONS, Prior
+from raytune_ahu.space import Prior, SearchSpace
+from raytune_ahu.space.prior import FLOOR, SHARES, STANDARD_DEVIATIONS
 
 CONFIDENCES = ("low", "medium", "high")
 UNIFORM = {"domain": "uniform", "lower": -1.0, "upper": 3.0}
@@ -136,6 +136,13 @@ def test_weights_are_normalised() -> None:
     probabilities = np.exp(prior_of(space).log_density(centres)) / 4
     np.testing.assert_allclose(probabilities, [1 / 8, 2 / 8, 4 / 8, 1 / 8])
     assert prior_of(space).mode() == {"x": "c"}
+
+
+def test_weights_far_apart_rule_nothing_out() -> None:
+    with np.errstate(all="raise"):
+        space = SearchSpace.from_dict({"x": CHOICE | {"prior": {"weights": [1e-300, 1, 1e300, 1]}}})
+        density = prior_of(space).log_density((np.arange(4)[:, None] + 0.5) / 4)
+    np.testing.assert_allclose(density, [FLOOR, FLOOR, math.log(4), FLOOR])
 
 
 def test_domains_of_very_many_values_count_as_continuous() -> None:

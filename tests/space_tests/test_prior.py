@@ -139,7 +139,7 @@ def test_weights_are_normalised() -> None:
 
 
 def test_weights_far_apart_rule_nothing_out() -> None:
-    with np.errstate(all="raise"):
+    with np.errstate(divide="raise", invalid="raise", over="raise"):
         space = SearchSpace.from_dict({"x": CHOICE | {"prior": {"weights": [1e-300, 1, 1e300, 1]}}})
         density = prior_of(space).log_density((np.arange(4)[:, None] + 0.5) / 4)
     np.testing.assert_allclose(density, [FLOOR, FLOOR, math.log(4), FLOOR])

@@ -48,6 +48,7 @@ def test_the_example_of_a_search_space_can_be_read(root, tmp_path):
     path.write_text(text)
     space = SearchSpace.from_file(path)
     assert space.names == ("optimizer", "lr", "momentum", "batch_size", "filters")
+    assert space.prior.names == ("optimizer", "lr", "batch_size")
 
 
 def test_every_command_and_file_that_it_names_exists(root):

@@ -115,6 +115,7 @@ def from_tune(
     conditions: Mapping[str, Any] | None = None,
     forbidden: Sequence[Mapping[str, Any]] = (),
     bounds: Mapping[str, tuple[float, float]] | None = None,
+    prior: Mapping[str, Any] | None = None,
 ) -> SearchSpace:
     """Read a dict of Ray Tune domains.
 
@@ -124,6 +125,7 @@ def from_tune(
             "sgd"}`, as `when` in a space file.
         forbidden: Combinations that are never proposed, as in a space file.
         bounds: By full name, lower and upper bound of a `tune.randn` or `tune.qrandn`.
+        prior: By full name, near which values good ones are expected, as in a space file.
 
     Raises:
         SpaceError: If something cannot be represented, or is not valid; the message names the
@@ -138,7 +140,7 @@ def from_tune(
         if entries.get(name, {}).get("domain") not in ("randn", "qrandn"):
             raise SpaceError(f"bounds of {name!r}: it is not a tune.randn or tune.qrandn domain")
     written = {"parameters": unflatten(entries), "forbidden": list(forbidden)}
-    return SearchSpace.from_dict(written)
+    return SearchSpace.from_dict({**written, "prior": dict(prior or {})})
 
 
 def _attach(entries: dict[str, Any], values: Mapping[str, Any], field: str, argument: str) -> None:
@@ -255,7 +257,7 @@ def to_tune(space: SearchSpace) -> dict[str, Any]:
 
     Raises:
         SpaceError: If it holds what Ray cannot express: conditions, forbidden combinations,
-            weights or defaults.
+            weights, defaults or priors.
     """
     declaration = space.declaration
     if declaration.forbidden:
@@ -265,6 +267,11 @@ def to_tune(space: SearchSpace) -> dict[str, Any]:
         if parameter.condition is not None:
             raise SpaceError(
                 f"parameter {parameter.name!r}: Ray cannot express its condition; remove it"
+            )
+        if parameter.belief is not None:
+            raise SpaceError(
+                f"parameter {parameter.name!r}: Ray cannot express its prior; remove it "
+                "(SearchSpace.without_prior)"
             )
         domain = parameter.domain
         refused = [field for field in ("default", "weights") if field in domain.entry()]

@@ -16,7 +16,9 @@ class RandomSearcher(BaseSearcher):
     """Draws every configuration from the search space's own distributions.
 
     A configuration that was proposed before is drawn again, up to 100 times; a small search space
-    may thus be used up, after which configurations repeat. Reports teach it nothing.
+    may thus be used up, after which configurations repeat. Reports teach it nothing,
+    and a prior of the search space is not looked at: this is the baseline without any knowledge.
+    (`SearchSpace.prior.sample` draws from one.)
 
     Args:
         space: The search space, without `grid_search` parameters.

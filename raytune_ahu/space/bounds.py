@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from raytune_ahu.errors import SpaceError
+from raytune_ahu.space.belief import moved_belief
 from raytune_ahu.space.declaration import Declaration
 from raytune_ahu.space.real import Real
 from raytune_ahu.space.steps import Steps
 
 
 def with_bounds(declaration: Declaration, name: str, lower: float, upper: float) -> Declaration:
-    """Give a numeric parameter other bounds; a default outside them is dropped.
+    """Give a numeric parameter other bounds.
+
+    A default outside them is dropped; the favourite of a prior moves to the nearer bound.
 
     Args:
         declaration: The space.
@@ -37,8 +40,10 @@ def with_bounds(declaration: Declaration, name: str, lower: float, upper: float)
         moved = replace(domain, lower=lower, upper=upper, default=kept)
     except SpaceError as error:
         raise SpaceError(f"parameter {name!r}: {error}") from error
+    belief = by_name[name].belief
+    believed = None if belief is None else moved_belief(belief, moved)
     parameters = tuple(
-        replace(parameter, domain=moved) if parameter.name == name else parameter
+        replace(parameter, domain=moved, belief=believed) if parameter.name == name else parameter
         for parameter in declaration.parameters
     )
     return replace(declaration, parameters=parameters)

@@ -32,7 +32,7 @@ class Kind:
     required: tuple[str, ...]
     """Fields that must be there."""
     optional: tuple[str, ...] = ("default",)
-    """Fields that may be there, besides `domain` and `when`."""
+    """Fields that may be there, besides `domain`, `prior` and `when`."""
 
 
 def build_domain(entry: Entry) -> Domain:
@@ -48,7 +48,7 @@ def build_domain(entry: Entry) -> Domain:
             f"unknown domain {name!r}, known are {', '.join(KINDS)} (a constant that is called "
             "'domain' is written {domain: constant, value: ...})"
         )
-    allowed = ("domain", *kind.required, *kind.optional, "when")
+    allowed = ("domain", *kind.required, *kind.optional, "prior", "when")
     unknown = [str(field) for field in entry if field not in allowed]
     if unknown:
         raise SpaceError(

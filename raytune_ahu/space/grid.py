@@ -6,7 +6,7 @@ Parents come before children, so that an inactive parameter multiplies nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from raytune_ahu.errors import SpaceError
@@ -26,6 +26,19 @@ def iterate_grid(layout: Layout, points: int | None) -> Iterator[list[Any]]:
         SpaceError: If a numeric parameter needs `points`. It is raised here, not at the first step.
     """
     return _combine(layout, _axes(layout, points), 0, [INACTIVE] * len(layout.domains))
+
+
+def check_drawable(grid_search_names: Sequence[str]) -> None:
+    """Refuse to draw at random from a space with parameters that only a grid search may set.
+
+    Raises:
+        SpaceError: If there are any.
+    """
+    if grid_search_names:
+        raise SpaceError(
+            f"parameter {grid_search_names[0]!r} is declared as grid_search and cannot be drawn at "
+            "random; use the grid search, or declare it as choice"
+        )
 
 
 def count_grid(layout: Layout, points: int | None) -> int:

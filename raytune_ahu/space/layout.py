@@ -7,7 +7,7 @@ and parameters that constants rule out, have a slot but no column.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,18 +49,26 @@ class Layout:
         column_of = {slot: column for column, slot in enumerate(self.columns)}
         order = self.plan.order
         self._steps = [(slot, self.domains[slot], column_of.get(slot, -1)) for slot in order]
+        self._draws = [self.domains[slot].draw for slot in self.columns]
         self._name_set = frozenset(self.all_names)
         self._is_nested = any(SEPARATOR in name for name in self.all_names)
 
-    def draw(self, rng: np.random.Generator) -> list[Any]:
+    def draw(
+        self, rng: np.random.Generator, draws: Sequence[Callable[[float], Any]] | None = None
+    ) -> list[Any]:
         """Values by slot at random, not forbidden; each attempt takes d numbers from `rng`.
+
+        Args:
+            rng: Source of all randomness.
+            draws: By column, what makes a value of a quantile; by default `Domain.draw`.
 
         Raises:
             SpaceError: If practically everything is forbidden.
         """
         d = len(self.columns)
+        draws = self._draws if draws is None else draws
         for _ in range(_MAX_REJECTIONS):
-            values = self._fill(rng.random(d).tolist(), draw=True)
+            values = self._fill(rng.random(d).tolist(), draws)
             if self.plan.broken_clause(values) is None:
                 return values
         raise SpaceError(
@@ -80,10 +88,12 @@ class Layout:
                 f"vector of shape {np.shape(vector)} must have shape ({len(self.columns)},), one "
                 "coordinate per column"
             )
-        return self._fill(numbers, draw=False)
+        return self._fill(numbers)
 
-    def _fill(self, numbers: Sequence[float], *, draw: bool) -> list[Any]:
-        """Values by slot, from one quantile (draw) or one coordinate per column."""
+    def _fill(
+        self, numbers: Sequence[float], draws: Sequence[Callable[[float], Any]] | None = None
+    ) -> list[Any]:
+        """Values by slot, from one quantile (with draws) or one coordinate per column."""
         values: list[Any] = [INACTIVE] * len(self.domains)
         is_active = self.plan.is_active
         for slot, domain, column in self._steps:
@@ -91,8 +101,8 @@ class Layout:
                 continue
             if column < 0:
                 values[slot] = domain.start
-            elif draw:
-                values[slot] = domain.draw(numbers[column])
+            elif draws is not None:
+                values[slot] = draws[column](numbers[column])
             else:
                 values[slot] = domain.decode(self._coordinate(numbers[column], column))
         return values

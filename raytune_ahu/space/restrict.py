@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from raytune_ahu.errors import SpaceError
+from raytune_ahu.space.belief import kept_belief
 from raytune_ahu.space.conditions import AllOf, Condition, Term
 from raytune_ahu.space.declaration import Declaration, Parameter
 from raytune_ahu.space.discrete import Choice, Constant, Listed
@@ -17,7 +18,8 @@ def restrict(declaration: Declaration, name: str, values: Sequence[Any]) -> Decl
     """Keep some values of a choice or ordinal.
 
     Parameters that can never be active any more are dropped, as are forbidden combinations that can
-    never come about. A single value makes the parameter a constant.
+    never come about. A single value makes the parameter a constant,
+    without a prior.
 
     Args:
         declaration: The larger space.
@@ -25,7 +27,8 @@ def restrict(declaration: Declaration, name: str, values: Sequence[Any]) -> Decl
         values: The values to keep, in the order of the declaration whatever their order here.
 
     Raises:
-        SpaceError: If there is no such parameter, it lists no values, or a value is not one of its.
+        SpaceError: If there is no such parameter, it lists no values, a value is not one of its, or
+            several values are kept but not the favourite of the prior.
     """
     by_name = {parameter.name: parameter for parameter in declaration.parameters}
     if name not in by_name:
@@ -39,7 +42,8 @@ def restrict(declaration: Declaration, name: str, values: Sequence[Any]) -> Decl
     domains: dict[str, Domain] = {p.name: p.domain for p in declaration.parameters}
     domains[name] = smaller
     parameters = [
-        replace(parameter, domain=domains[parameter.name]) for parameter in declaration.parameters
+        _with_values(parameter, domain, smaller) if parameter.name == name else parameter
+        for parameter in declaration.parameters
     ]
     while True:
         kept = [_conditioned(parameter, name, domains) for parameter in parameters]
@@ -68,6 +72,16 @@ def _smaller(name: str, domain: Listed, values: Sequence[Any]) -> Listed:
         weights = tuple(domain.weights[index] for index in kept)
         return replace(domain, values=chosen, default_index=None, weights=weights)
     return replace(domain, values=chosen, default_index=None)
+
+
+def _with_values(parameter: Parameter, domain: Listed, smaller: Listed) -> Parameter:
+    if parameter.belief is None:
+        return replace(parameter, domain=smaller)
+    try:
+        belief = kept_belief(parameter.belief, domain, smaller)
+    except SpaceError as error:
+        raise SpaceError(f"parameter {parameter.name!r}: {error}") from error
+    return replace(parameter, domain=smaller, belief=belief)
 
 
 def _conditioned(

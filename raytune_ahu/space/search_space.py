@@ -18,10 +18,16 @@ import numpy as np
 from raytune_ahu.errors import SpaceError
 from raytune_ahu.space.bounds import with_bounds
 from raytune_ahu.space.conditions import describe
-from raytune_ahu.space.declaration import Declaration, parse_declaration
+from raytune_ahu.space.declaration import (
+    Declaration,
+    parse_declaration,
+    with_beliefs,
+    without_beliefs,
+)
 from raytune_ahu.space.files import read_file, write_file
-from raytune_ahu.space.grid import count_grid, iterate_grid
+from raytune_ahu.space.grid import check_drawable, count_grid, iterate_grid
 from raytune_ahu.space.layout import Layout
+from raytune_ahu.space.prior import Prior
 from raytune_ahu.space.restrict import restrict
 from raytune_ahu.space.summary import summary_table
 from raytune_ahu.types import Configuration
@@ -131,6 +137,37 @@ class SearchSpace:
         """
         return SearchSpace(with_bounds(self.declaration, name, lower, upper))
 
+    def with_prior(self, prior: Mapping[str, Any]) -> SearchSpace:
+        """Return the space with a belief about where good values are, for some parameters.
+
+        They lose the prior that they had; other parameters keep theirs.
+
+        Args:
+            prior: By full name (`"model/width"`) or nested as configurations are, what may stand
+                after `prior` in a file: a value, `{"value": 64, "confidence": "high"}`, or for a
+                choice `{"weights": {"sgd": 1, "adam": 3}}`.
+
+        Raises:
+            SpaceError: If a name is unknown, or a prior is not valid for its domain.
+        """
+        return SearchSpace(with_beliefs(self.declaration, prior))
+
+    def without_prior(self, *names: str) -> SearchSpace:
+        """Return the space without the priors of these parameters; without names, of all.
+
+        Raises:
+            SpaceError: If a name is unknown.
+        """
+        return SearchSpace(without_beliefs(self.declaration, names))
+
+    @cached_property
+    def prior(self) -> Prior | None:
+        """Where the user expects good configurations; None if no parameter carries a belief."""
+        slots = self._layout.columns
+        if all(self.declaration.parameters[slot].belief is None for slot in slots):
+            return None
+        return Prior(self._layout, self.defaults)
+
     @cached_property
     def configspace(self) -> ConfigurationSpace:
         """The space as ConfigSpace has it: the form for other tools of the field.
@@ -168,6 +205,8 @@ class SearchSpace:
     def sample(self, rng: np.random.Generator) -> Configuration:
         """Draw a configuration at random; forbidden combinations are drawn again.
 
+        The space's own distributions are drawn from; `Prior.sample` draws from the prior.
+
         Args:
             rng: Source of all randomness; each attempt takes d uniform numbers from it.
 
@@ -175,11 +214,7 @@ class SearchSpace:
             SpaceError: If a parameter is declared with `grid_search`, or practically everything is
                 forbidden.
         """
-        if self.grid_search_names:
-            raise SpaceError(
-                f"parameter {self.grid_search_names[0]!r} is declared as grid_search and cannot be "
-                "drawn at random; use the grid search, or declare it as choice"
-            )
+        check_drawable(self.grid_search_names)
         return self._layout.nest(self._layout.draw(rng))
 
     def contains(self, configuration: Mapping[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from raytune_ahu.space.conditions import describe
 from raytune_ahu.space.declaration import Declaration, Parameter
 
-_HEADINGS = ("parameter", "domain", "values", "default", "active when")
+_HEADINGS = ("parameter", "domain", "values", "default", "prior", "active when")
 _WIDEST = 60
 
 
@@ -26,6 +26,7 @@ def summary_table(declaration: Declaration) -> str:
 def _row(parameter: Parameter) -> tuple[str, ...]:
     domain = parameter.domain
     default = repr(domain.start) if "default" in domain.entry() else ""
+    prior = "" if parameter.belief is None else str(parameter.belief)
     condition = "" if parameter.condition is None else describe(parameter.condition)
-    cells = (parameter.name, domain.kind, domain.shown, default, condition)
+    cells = (parameter.name, domain.kind, domain.shown, default, prior, condition)
     return tuple(text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..." for text in cells)

@@ -195,6 +195,10 @@ def test_wrong_names_are_refused() -> None:
         ({"y": {"domain": "choice", "values": [1], "when": {"x": 1}}}, "'y': Ray cannot express i"),
         ({"y": {"domain": "choice", "values": [1], "default": 1}}, "'y': Ray cannot express defau"),
         ({"y": {"domain": "choice", "values": [1], "weights": [1]}}, "cannot express weights"),
+        (
+            {"y": {"domain": "choice", "values": [1], "prior": 1}},
+            "'y': Ray cannot express its prio",
+        ),
         ({"y": {"domain": "constant", "value": {"a": 1}}}, "Ray reads the constant"),
     ],
 )
@@ -219,3 +223,14 @@ def test_a_space_is_taken_in_any_of_its_forms(tmp_path: Path) -> None:
     assert to_search_space({"x": tune.grid_search([1, 2])}).grid_search_names == ("x",)
     with pytest.raises(SpaceError, match="cannot be made of a int; give a dict of tune domains"):
         to_search_space(3)
+
+
+def test_a_dict_of_tune_domains_gets_its_prior_beside_it() -> None:
+    domains = {"model": {"width": tune.randint(1, 9)}, "lr": tune.loguniform(1e-4, 1.0)}
+    space = from_tune(domains, prior={"model/width": {"value": 4, "confidence": "low"}})
+    assert space == from_tune(domains).with_prior(
+        {"model": {"width": {"value": 4, "confidence": "low"}}}
+    )
+    assert space.without_prior() == from_tune(domains)
+    with pytest.raises(SpaceError, match="parameter 'lr': prior=2 must be a number in"):
+        from_tune(domains, prior={"lr": 2})

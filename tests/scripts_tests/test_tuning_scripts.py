@@ -115,6 +115,21 @@ def test_a_reader_that_goes_away_does_not_end_the_run(root, tmp_path):
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
+def test_a_space_file_with_a_prior_is_run_and_recorded(script, tmp_path):
+    (tmp_path / "space.yaml").write_text(
+        "lr: {domain: loguniform, lower: 1e-3, upper: 1.0, prior: 0.1}\n"
+        "depth: {domain: choice, values: [resnet8, resnet14]}\n"
+        "prior: {depth: {value: resnet8, confidence: high}}\n"
+    )
+    tiny = ("--max-epochs", "1", "--num-samples", "2", "--name", "r", "--train-images", "100")
+    assert script("--space", "space.yaml", *tiny)[0] == 0
+    spec = ExperimentSpec.from_dict(read_json(tmp_path / "runs" / "r" / "spec.json")["spec"])
+    assert spec.space.prior.mode() == {"lr": 0.1, "depth": "resnet8"}
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
 def test_a_run_is_resumed_by_its_name_with_more_trials(script, tmp_path):
     tiny = ("--max-epochs", "1", "--num-samples", "2", "--name", "r", "--train-images", "100")
     assert script(*tiny)[0] == 0
@@ -205,6 +220,18 @@ def test_a_wrong_option_gets_one_line_and_exit_code_2(script, tmp_path, argument
         ("activation: {domain: choice, values: [relu, swishh]}", ["'swishh'"]),
         ("", ["empty"]),
         ("lr: {domain: grid_search, values: [0.1, 0.2]}", ["grid"]),
+        (
+            "lr: {domain: uniform, lower: 0.1, upper: 1, prior: 2}",
+            ["space.yaml", "'lr'", "prior=2", "[0.1, 1.0]"],
+        ),
+        (
+            "lr: {domain: uniform, lower: 0.1, upper: 1}\nprior: {learning_rate: 0.2}",
+            ["space.yaml", "prior on unknown parameter 'learning_rate'", "lr"],
+        ),
+        (
+            "optimizer: {domain: choice, values: [sgd, adamw], prior: {value: sgd, confidence: 9}}",
+            ["'optimizer'", "confidence=9", "low, medium, high"],
+        ),
     ],
 )
 def test_a_wrong_space_file_is_refused_before_any_trial(script, tmp_path, text, fragments):

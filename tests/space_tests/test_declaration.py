@@ -272,6 +272,8 @@ def test_the_example_of_the_documentation_is_valid(tmp_path: Path) -> None:
     assert space.names == ("lr", "optimizer", "momentum", "model/layers", "model/width")
     assert space.default_configuration()["epochs"] == 27
     assert not space.contains({"lr": 0.01, "optimizer": "adam", "model": {"layers": 1}})
+    assert space.prior is not None
+    assert space.prior.names == ("lr", "model/width")
 
 
 def test_yaml_anchors_and_merge_keys_work(tmp_path: Path) -> None:

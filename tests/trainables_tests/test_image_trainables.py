@@ -84,6 +84,19 @@ def test_the_digits_have_a_space_of_small_networks():
     assert list(TRAINABLES) == ["mnist", "resnet", "recommender"]
 
 
+def test_the_prior_that_a_space_file_shows_in_a_comment_can_be_uncommented(tmp_path):
+    text = default_space_path(CifarResNetTrainable, "cifar10").read_text()
+    before, _, after = text.partition("#   prior:")
+    path = tmp_path / "space.yaml"
+    path.write_text(before + "prior:" + after.replace("#   ", ""))
+    space = SearchSpace.from_file(path)
+    assert space.prior.names == ("optimizer", "lr", "batch_size")
+    CifarResNetTrainable.check_configuration(space.prior.mode())
+    assert space.without_prior() == SearchSpace.from_file(
+        default_space_path(CifarResNetTrainable, "cifar10")
+    )
+
+
 def final_accuracies(cls, configuration, settings):
     trainable = cls({**configuration, "settings": settings})
     results = [trainable.step() for _ in range(settings["max_epochs"])]

@@ -186,8 +186,11 @@ def run_apart(job: Job, arguments: argparse.Namespace, data: Path) -> pd.DataFra
 
 def check_same(done: pd.DataFrame, arguments: argparse.Namespace) -> None:
     """Refuse to add to results of other sizes."""
-    for dataset, mine in done.groupby("dataset"):
-        train, validation = sizes_of(str(dataset), arguments)
+    for dataset in arguments.datasets:
+        mine = done[done["dataset"] == dataset]
+        if mine.empty:
+            continue
+        train, validation = sizes_of(dataset, arguments)
         wanted = {
             "spent": arguments.epochs,
             "max_epochs": arguments.max_epochs,
@@ -202,15 +205,18 @@ def check_same(done: pd.DataFrame, arguments: argparse.Namespace) -> None:
                 )
 
 
-def write(reports: pd.DataFrame, arguments: argparse.Namespace) -> str:
-    """Write table and plot."""
-    report = write_report(reports, describe(reports, arguments), DEFAULT_SEARCH.name)
-    (arguments.out / "real_search.md").write_text(report)
-    plot(reports, arguments.out / "real_search.png")
+def write(reports: pd.DataFrame, folder: Path) -> str:
+    """Write raw results, table and plot."""
+    table = folder / "real_search.csv"
+    reports.to_csv(table.with_suffix(".tmp"), index=False)
+    table.with_suffix(".tmp").replace(table)  # whole runs only, whenever it is killed
+    report = write_report(reports, describe(reports), DEFAULT_SEARCH.name)
+    (folder / "real_search.md").write_text(report)
+    plot(reports, folder / "real_search.png")
     return report
 
 
-def describe(reports: pd.DataFrame, arguments: argparse.Namespace) -> list[str]:
+def describe(reports: pd.DataFrame) -> list[str]:
     """Say what was run, in paragraphs."""
     parts = []
     for dataset, mine in reports.groupby("dataset", sort=False):
@@ -218,17 +224,17 @@ def describe(reports: pd.DataFrame, arguments: argparse.Namespace) -> list[str]:
         scaled = f" scaled to {problem.image_size} pixels" if problem.image_size else ""
         parts.append(
             f"{dataset}: {mine['train_images'].iloc[0]:,} training and "
-            f"{mine['validation_images'].iloc[0]:,} validation images{scaled}, `{problem.space}`"
+            f"{mine['validation_images'].iloc[0]:,} validation images{scaled}, `{problem.space}`, "
+            f"{mine['spent'].max()} epochs in total, up to {mine['max_epochs'].iloc[0]} of a trial"
         )
     return [
         "Command: `python benchmarks/bench_real_search.py`",
         f"{versions()}; {CONCURRENT} trials at a time, one thread each.",
-        f"{'; '.join(parts)}. Each run trains {arguments.epochs} epochs in total, up to "
-        f"{arguments.max_epochs} of a trial; grace period {GRACE_PERIOD}, reduction factor "
-        f"{REDUCTION_FACTOR}. A seed fixes split, initialisation, order and search, and is the "
+        f"{'; '.join(parts)}. Grace period {GRACE_PERIOD}, reduction factor {REDUCTION_FACTOR}. "
+        "A seed fixes split, initialisation, order and search, and is the "
         "same for all methods. Error: 1 - validation accuracy, the best of all reports so far; "
         "mean (range) over seeds. *Model-based*: share of the trials that a model proposed. *In "
-        f"full*: trials that reached epoch {arguments.max_epochs}. *s per run*: from the call to "
+        "full*: trials that reached the last epoch. *s per run*: from the call to "
         "the last epoch of the budget, with the start of the workers.",
         "Ray knows no conditions between parameters: its space has all of them always, and what is "
         "inactive is left out before the trainable sees it; TuneBOHB also drops the step of "
@@ -297,12 +303,11 @@ def main() -> None:
                   flush=True)  # fmt: skip
             began = time.perf_counter()
             run = run_apart(job, arguments, data)
-            run.to_csv(table, mode="a", header=not table.exists(), index=False)
-            reports = pd.read_csv(table)
-            write(reports, arguments)
+            reports = run if reports.empty else pd.concat([reports, run], ignore_index=True)
+            write(reports, arguments.out)
             print(f"    best error {run['error'].min():.2%} after {arguments.epochs} epochs, "
                   f"{time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
-    print(write(reports, arguments))
+    print(write(reports, arguments.out))
     print(f"written to {arguments.out}: real_search.md, real_search.png, real_search.csv")
 
 

@@ -203,6 +203,7 @@ def drive_stock(job: Mapping[str, Any], space: SearchSpace, storage: str) -> lis
     """Run TuneBOHB with ASHAScheduler on Ray Tune alone."""
     from raytune_ahu.adapters.space import to_tune
 
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output engine is never silent
     search = NotingBohb(metric=METRIC, mode="max", seed=job["seed"])
     log = EpochLog(job["budget"])
     tune.run(

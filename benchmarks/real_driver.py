@@ -178,7 +178,7 @@ def made_conditional(trainable: type[Any], space: SearchSpace) -> type[Any]:
         others = {name: value for name, value in config.items() if name != "settings"}
         return {**drop_inactive(plan, plain(others)), "settings": settings}
 
-    class Conditional(trainable):  # type: ignore[misc]
+    class Conditional(trainable):
         def setup(self, config: dict[str, Any]) -> None:
             super().setup(read(config))
 
@@ -229,7 +229,7 @@ def drive_stock(job: Mapping[str, Any], space: SearchSpace, storage: str) -> lis
         callbacks=[log],
         verbose=0,
     )
-    by_model = getattr(search, "by_model", set())
+    by_model: set[str] = getattr(search, "by_model", set())
     for report in log.reports:
         report["model_based"] = report["trial"] in by_model
     return log.reports

@@ -147,6 +147,7 @@ def plot(reports: pd.DataFrame, path: Path) -> None:
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import PercentFormatter
 
     datasets = list(reports["dataset"].unique())
     colors = {method: f"C{i}" for i, (method, _) in enumerate(_by_method(reports))}
@@ -158,12 +159,15 @@ def plot(reports: pd.DataFrame, path: Path) -> None:
             curve = curves(mine)
             spent = curve.columns.to_numpy()
             style = "--" if any(word in method for word in DASHED) else "-"
-            label = f"{method} ({len(curve)} seeds)"
+            label = f"{method}, {len(curve)} seed{'s' * (len(curve) > 1)}"
             axes.plot(spent, curve.mean(), color=colors[method], linestyle=style, label=label)
             axes.fill_between(
                 spent, curve.min(), curve.max(), color=colors[method], alpha=0.15, linewidth=0
             )
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_minor_formatter(PercentFormatter(1.0))
+        axes.tick_params(which="both", labelsize=8)
         axes.set_xlim(1, spent[-1])
         axes.set_title(f"{dataset}: mean of the seeds, band: their range", fontsize=10)
         axes.set_xlabel("epochs trained, by all trials together")

@@ -1,25 +1,33 @@
-"""Tests of what benchmarks/bench_real_search.py does with reports: no training, no Ray."""
+"""Tests of benchmarks/bench_real_search.py: what it does with reports, and with Ray's spaces."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from raytune_ahu.space import SearchSpace
+from raytune_ahu.space.plan import Plan
 
-@pytest.fixture(scope="module")
-def report(root):
+
+def load(root, name):
+    """Import a module of the benchmarks, which import their neighbours."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(root / "benchmarks"))  # it imports its neighbour
-        path = root / "benchmarks" / "real_report.py"
-        spec = importlib.util.spec_from_file_location("real_report", path)
+        patch.syspath_prepend(str(root / "benchmarks"))
+        spec = importlib.util.spec_from_file_location(name, root / "benchmarks" / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def report(root):
+    return load(root, "real_report")
 
 
 def run_of(errors, *, method="ours", seed=0, trials=None, model_based=()):
@@ -107,3 +115,20 @@ def test_one_seed_of_one_method_makes_a_report_and_a_plot(report, tmp_path):
     assert "| ours | 50.00 % | 50.00 % | 50.00 % | 0 % | 1 | 1 | 4 | 1.00 | 1 |" in text
     report.plot(reports, tmp_path / "real_search.png")
     assert (tmp_path / "real_search.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["mnist", "resnet_small"])
+def test_what_ray_proposes_becomes_legal_when_inactive_parameters_are_dropped(root, name):
+    driver = load(root, "real_driver")
+    space = SearchSpace.from_file(root / "trainables" / "spaces" / f"{name}.yaml")
+    flat = driver.without_conditions(space)
+    assert flat.names == space.names
+    plan, rng = Plan(space.declaration), np.random.default_rng(0)
+    sizes = set()
+    for _ in range(50):
+        configuration = flat.sample(rng)
+        kept = driver.drop_inactive(plan, configuration)
+        space.validate(kept)
+        assert kept.items() <= configuration.items()
+        sizes.add(len(kept))
+    assert len(sizes) > 1, "something was inactive at times"

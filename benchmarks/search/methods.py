@@ -93,6 +93,7 @@ PEERS: dict[str, Peer] = {
     "optuna:tpe+hyperband": Peer("optuna_study", "tpe_hyperband", ("optuna",)),
     "optuna:tpe+halving": Peer("optuna_study", "tpe_halving", ("optuna",)),
     "optuna:gp+halving": Peer("optuna_study", "gp_halving", ("optuna", "torch")),
+    "optuna:gp+halving-plain": Peer("optuna_study", "gp_halving_plain", ("optuna", "torch")),
     "syne-tune:asha": Peer("syne_tune_scheduler", "asha", ("syne_tune",)),
     "syne-tune:bohb": Peer("syne_tune_scheduler", "bohb", ("syne_tune", "statsmodels")),
     "syne-tune:bohb-exponents": Peer(

@@ -41,6 +41,14 @@ def gp_halving(task: Task, *, seed: int, **options: Any) -> SimulationResult:
     import torch
 
     torch.set_num_threads(1)
+    return _run(task, optuna.samplers.GPSampler(seed=seed), _halving(), options, learn_pruned=True)
+
+
+def gp_halving_plain(task: Task, *, seed: int, **options: Any) -> SimulationResult:
+    """GPSampler with SuccessiveHalvingPruner."""
+    import torch
+
+    torch.set_num_threads(1)
     return _run(task, optuna.samplers.GPSampler(seed=seed), _halving(), options)
 
 
@@ -54,15 +62,20 @@ def _halving() -> optuna.pruners.BasePruner:
     return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
 
 
-def _run(task: Task, sampler: Any, pruner: Any, options: Any) -> SimulationResult:
-    pair = OptunaPair(task, sampler, pruner)
+def _run(
+    task: Task, sampler: Any, pruner: Any, options: Any, *, learn_pruned: bool = False
+) -> SimulationResult:
+    pair = OptunaPair(task, sampler, pruner, learn_pruned=learn_pruned)
     return run_pair(pair, pair, task, **options)
 
 
 class OptunaPair(Pair):
     """An Optuna study: its sampler proposes, its pruner stops."""
 
-    def __init__(self, task: Task, sampler: Any, pruner: Any) -> None:
+    def __init__(
+        self, task: Task, sampler: Any, pruner: Any, *, learn_pruned: bool = False
+    ) -> None:
+        self.learn_pruned = learn_pruned
         self.space, self.max_resource = task.space, task.max_resource
         self.columns = columns(task.space)
         self.study = optuna.create_study(sampler=sampler, pruner=pruner, direction="minimize")
@@ -98,7 +111,7 @@ class OptunaPair(Pair):
             return
         if status is TrialStatus.FAILED:
             self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        elif status is TrialStatus.COMPLETED:
+        elif status is TrialStatus.COMPLETED or (self.learn_pruned and trial_id in self._last):
             self.study.tell(trial, self._last[trial_id])
         else:
             self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)

@@ -87,6 +87,7 @@ class SyneTunePair(Pair):
             reduction_factor=3,
         )
         self._trials: dict[str, Trial] = {}
+        self._n_trials = 0
 
     def _is_exponent(self, column: Column) -> bool:
         return self.exponents and column.log and column.kind == "float"
@@ -107,7 +108,8 @@ class SyneTunePair(Pair):
         if suggestion is None:
             return None
         values = suggestion.config
-        self._trials[trial_id] = Trial(len(self._trials), values, BEGAN)
+        self._trials[trial_id] = Trial(self._n_trials, values, BEGAN)
+        self._n_trials += 1
         drawn = {
             c.name: c.coordinate(10 ** values[c.name] if self._is_exponent(c) else values[c.name])
             for c in self.columns

@@ -1,4 +1,4 @@
-"""All methods by name: ours from a table of searchers and schedulers, the peers' from their modules.
+"""All methods by name: ours from a table of searchers and schedulers, the peers' by their module.
 
 To add one of ours, add a line to `OURS`. A method is called as
 `run(task, seed=..., workers=..., budget_s=..., **clock_options)` and returns a `SimulationResult`.
@@ -93,7 +93,6 @@ PEERS: dict[str, Peer] = {
     "optuna:tpe+hyperband": Peer("optuna_study", "tpe_hyperband", ("optuna",)),
     "optuna:tpe+halving": Peer("optuna_study", "tpe_halving", ("optuna",)),
     "optuna:gp+halving": Peer("optuna_study", "gp_halving", ("optuna", "torch")),
-    "optuna:gp+halving-plain": Peer("optuna_study", "gp_halving_plain", ("optuna", "torch")),
     "syne-tune:asha": Peer("syne_tune_scheduler", "asha", ("syne_tune",)),
     "syne-tune:bohb": Peer("syne_tune_scheduler", "bohb", ("syne_tune", "statsmodels")),
     "syne-tune:bohb-exponents": Peer(

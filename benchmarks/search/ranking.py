@@ -49,7 +49,7 @@ def compare(regret: pd.DataFrame) -> Comparison | None:
     if n < 2 or k < 2:
         return None
     ranks = mean_ranks(regret)
-    varies = k > 2 and bool((regret.nunique(axis=1) > 1).any())
+    varies = k > 2 and bool((regret.max(axis=1) > regret.min(axis=1)).any())
     p = float(stats.friedmanchisquare(*regret.to_numpy().T).pvalue) if varies else np.nan
     q = float(stats.studentized_range.ppf(1 - LEVEL, k, np.inf)) / np.sqrt(2)
     best = ranks.index[0]

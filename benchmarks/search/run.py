@@ -28,10 +28,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[0] = str(ROOT)  # and not this folder, whose modules have common names
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
@@ -64,7 +63,8 @@ def run_one(simulation: Simulation, data: Path) -> dict[str, Any]:
 
 def describe(result: SimulationResult, task: Task, budget_s: float, method: str) -> dict[str, Any]:
     """Summarise a simulation."""
-    suggest_s = np.asarray(getattr(result, "suggest_cpu_s", np.zeros(0)))
+    suggest_s = np.asarray(getattr(result, "suggest_cpu_s", ()))
+    mean_s, p95_s = (suggest_s.mean(), np.quantile(suggest_s, 0.95)) if len(suggest_s) else (0, 0)
     regret = regret_at(result, task, SHARES * budget_s)
     ended = [trial.status for trial in result.trials]
     return {
@@ -75,8 +75,8 @@ def describe(result: SimulationResult, task: Task, budget_s: float, method: str)
         "completed": ended.count(TrialStatus.COMPLETED),
         "failed": ended.count(TrialStatus.FAILED),
         "model_share": round(result.model_based_share(), 4),
-        "suggest_cpu_s": round(float(suggest_s.mean()), 6) if len(suggest_s) else "",
-        "suggest_cpu_s_p95": round(float(np.quantile(suggest_s, 0.95)), 6) if len(suggest_s) else "",
+        "suggest_cpu_s": round(float(mean_s), 6),
+        "suggest_cpu_s_p95": round(float(p95_s), 6),
         "method_cpu_s": round(float(getattr(result, "method_cpu_s", np.nan)), 4),
         **{name: round(float(r), 5) for name, r in zip(REGRETS, regret, strict=True)},
     }
@@ -149,7 +149,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--data", type=Path, default=tasks.default_data(), metavar="DIR",
         help="folder with taskset/ and lcbench/ (default: $RAYTUNE_AHU_SHARED_DATA, else "
         "../shared/data beside the project)")  # fmt: skip
-    add("--out", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR",
+    add("--out", type=Path, default=tasks.ROOT / "benchmarks" / "results", metavar="DIR",
         help="folder for search.csv and the report, or a .csv file")  # fmt: skip
     add("--methods", nargs="+", default=list(DEFAULT), metavar="NAME",
         help=f"names or patterns, `peers` or `all` (default: {' '.join(DEFAULT)})")  # fmt: skip

@@ -1,15 +1,18 @@
 """Between our search spaces and those of the peers: columns that any library can declare.
 
 `columns` describes a space as floats, integers and choices; a peer declares these in its own words
-and hands the values it draws to `configuration`, which drops what is inactive. `configspace_values`
-does the same for the peers that take a `ConfigurationSpace`.
+and hands the values it draws to `configuration`, which drops what is inactive. Peers that take a
+`ConfigurationSpace` get it from `with_configspace`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
+
+import ConfigSpace as cs
 
 from raytune_ahu.space import SearchSpace
 from raytune_ahu.space.declaration import Parameter
@@ -20,6 +23,8 @@ from raytune_ahu.space.real import Real
 from raytune_ahu.space.steps import Steps
 from raytune_ahu.space.to_configspace import represent
 from raytune_ahu.types import Configuration
+
+Translate: TypeAlias = Callable[[Mapping[str, Any]], Configuration]
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,38 @@ def configuration(space: SearchSpace, coordinates: Mapping[str, float]) -> Confi
 def is_active(space: SearchSpace, name: str, coordinates: Mapping[str, float]) -> bool:
     """Whether a parameter is active, the coordinates of its parents being known."""
     return name in flatten(configuration(space, coordinates))
+
+
+def with_configspace(
+    space: SearchSpace, *, ordinals: bool = True
+) -> tuple[cs.ConfigurationSpace, Translate]:
+    """Make a `ConfigurationSpace`, and what translates its values into configurations of ours.
+
+    Args:
+        space: Our space.
+        ordinals: Whether the peer knows ordinals. One that does not gets a space that has any as
+            integers and choices without conditions; we drop what is inactive.
+    """
+    described = columns(space)
+    if ordinals or not any(isinstance(column.domain, Ordinal) for column in described):
+        return copy.deepcopy(space.configspace), lambda values: configspace_values(space, values)
+    flat = cs.ConfigurationSpace()
+    flat.add([_hyperparameter(column) for column in described])
+
+    def translate(values: Mapping[str, Any]) -> Configuration:
+        drawn = {column.name: column.coordinate(values[column.name]) for column in described}
+        return configuration(space, drawn)
+
+    return flat, translate
+
+
+def _hyperparameter(column: Column) -> Any:
+    if column.kind == "choice":
+        return cs.CategoricalHyperparameter(column.name, list(range(int(column.upper) + 1)))
+    bounds = (column.lower, column.upper)
+    if column.kind == "int":
+        return cs.UniformIntegerHyperparameter(column.name, *map(int, bounds), log=column.log)
+    return cs.UniformFloatHyperparameter(column.name, *bounds, log=column.log)
 
 
 def configspace_values(space: SearchSpace, values: Mapping[str, Any]) -> Configuration:

@@ -1,4 +1,4 @@
-"""The tasks of the benchmark, by suite: recorded curves of LCBench and TaskSet, and synthetic ones."""
+"""The tasks of the benchmark, by suite: recorded curves (LCBench, TaskSet) and synthetic ones."""
 
 from __future__ import annotations
 

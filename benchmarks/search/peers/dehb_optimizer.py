@@ -13,7 +13,7 @@ import warnings
 from typing import Any
 
 from benchmarks.search.clock import Job, run_jobs
-from benchmarks.search.spaces import configspace_values
+from benchmarks.search.spaces import with_configspace
 from raytune_ahu.simulation import SimulationResult, Task
 
 with warnings.catch_warnings():
@@ -33,10 +33,11 @@ class DehbJobs:
     """A DEHB object as a source of jobs."""
 
     def __init__(self, task: Task, seed: int, folder: str) -> None:
-        self.task, self.worst = task, 0.0
+        self.worst = 0.0
+        space, self.translate = with_configspace(task.space)
         self.optimizer = DEHB(
-            cs=task.space.configspace,
-            dimensions=len(task.space.configspace),
+            cs=space,
+            dimensions=len(space),
             min_fidelity=1,
             max_fidelity=task.max_resource,
             eta=3,
@@ -54,7 +55,7 @@ class DehbJobs:
         # until the parent has been evaluated, children are as good as random
         drawn = math.isinf(self.optimizer.de[info["fidelity"]].fitness[info["parent_id"]])
         return Job(
-            configspace_values(self.task.space, dict(info["config"])),
+            self.translate(dict(info["config"])),
             max(1, round(info["fidelity"])),
             key=info["config_id"],
             origin="random" if drawn else "model@evolution",

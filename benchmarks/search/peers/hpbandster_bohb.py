@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.search.clock import Job, run_jobs
-from benchmarks.search.spaces import configspace_values
+from benchmarks.search.spaces import with_configspace
 from raytune_ahu.simulation import SimulationResult, Task
 
 with warnings.catch_warnings():
@@ -40,8 +40,7 @@ class HpbandsterJobs:
     """The iterations of hpbandster as a source of jobs."""
 
     def __init__(self, task: Task, seed: int) -> None:
-        self.task = task
-        space = task.space.configspace
+        space, self.translate = with_configspace(task.space, ordinals=False)
         space.seed(seed)
         logger = logging.getLogger("benchmarks.hpbandster")
         logger.setLevel(logging.CRITICAL)
@@ -69,7 +68,7 @@ class HpbandsterJobs:
     def _job(self, identity: Any, values: dict[str, Any], budget: float, iteration: Any) -> Job:
         info = iteration.data[identity].config_info
         return Job(
-            configspace_values(self.task.space, values),
+            self.translate(values),
             max(1, round(budget)),
             key=identity,
             origin="model@hpbandster" if info.get("model_based_pick") else "random",

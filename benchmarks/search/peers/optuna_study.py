@@ -2,7 +2,9 @@
 
 TPE is multivariate and lies about running trials (both advised for parallel runs with correlated
 parameters), and grouped where the space is conditional. Pruned trials are told as PRUNED, failed
-ones as FAIL. The GP sampler learns from completed trials only, by its own rule.
+ones as FAIL. The GP sampler learns from completed trials only, by its own rule, and would stay
+random for lack of them; so it is told that pruned trials have completed, with their last value, as
+by an objective that returns its value instead of raising `TrialPruned`.
 """
 
 from __future__ import annotations
@@ -37,19 +39,11 @@ def tpe_halving(task: Task, *, seed: int, **options: Any) -> SimulationResult:
 
 
 def gp_halving(task: Task, *, seed: int, **options: Any) -> SimulationResult:
-    """GPSampler with SuccessiveHalvingPruner."""
+    """GPSampler with SuccessiveHalvingPruner; it learns from pruned trials, too."""
     import torch
 
     torch.set_num_threads(1)
     return _run(task, optuna.samplers.GPSampler(seed=seed), _halving(), options, learn_pruned=True)
-
-
-def gp_halving_plain(task: Task, *, seed: int, **options: Any) -> SimulationResult:
-    """GPSampler with SuccessiveHalvingPruner."""
-    import torch
-
-    torch.set_num_threads(1)
-    return _run(task, optuna.samplers.GPSampler(seed=seed), _halving(), options)
 
 
 def _tpe(task: Task, seed: int) -> optuna.samplers.TPESampler:

@@ -24,10 +24,9 @@ from ray.tune.search.sample import _BackwardsCompatibleNumpyRng
 from ray.tune.search.variant_generator import generate_variants
 
 from benchmarks.search.clock import Pair, run_pair
-from benchmarks.search.spaces import Column, columns, configspace_values, configuration
+from benchmarks.search.spaces import Column, columns, configuration, with_configspace
 from raytune_ahu.simulation import SimulationResult, Task
-from raytune_ahu.space import SearchSpace
-from raytune_ahu.types import Decision, Report, Suggestion, TrialStatus
+from raytune_ahu.types import Configuration, Decision, Report, Suggestion, TrialStatus
 
 METRIC = "metric"
 ETA = 3
@@ -38,12 +37,12 @@ logging.getLogger("ray.tune.search.bohb.bohb_search").setLevel(logging.ERROR)
 
 def bohb_asha(task: Task, *, seed: int, **options: Any) -> SimulationResult:
     """TuneBOHB with ASHAScheduler: what many write, though the searcher learns nothing then."""
-    return _run(task, _bohb(task, seed), _asha(task), seed, options)
+    return _run(task, Bohb(task, seed), _asha(task), seed, options)
 
 
 def random_asha(task: Task, *, seed: int, **options: Any) -> SimulationResult:
     """Random search as Ray's BasicVariantGenerator draws it, with ASHAScheduler."""
-    return _run(task, RandomVariants(task.space, seed), _asha(task), seed, options)
+    return _run(task, RandomVariants(task, seed), _asha(task), seed, options)
 
 
 def bohb_hyperband(task: Task, *, seed: int, **options: Any) -> SimulationResult:
@@ -51,17 +50,13 @@ def bohb_hyperband(task: Task, *, seed: int, **options: Any) -> SimulationResult
     scheduler = HyperBandForBOHB(
         metric=METRIC, mode=task.mode, max_t=task.max_resource, reduction_factor=ETA
     )
-    return _run(task, _bohb(task, seed), scheduler, seed, options)
+    return _run(task, Bohb(task, seed), scheduler, seed, options)
 
 
 def _run(task: Task, searcher: Any, scheduler: Any, seed: int, options: Any) -> SimulationResult:
     np.random.seed(seed)  # noqa: NPY002  # hpbandster, within TuneBOHB, draws from it
-    pair = RayPair(task.space, searcher, scheduler, task.max_resource)
+    pair = RayPair(searcher, scheduler, task.max_resource)
     return run_pair(pair, pair, task, **options)
-
-
-def _bohb(task: Task, seed: int) -> TuneBOHB:
-    return TuneBOHB(task.space.configspace, metric=METRIC, mode=task.mode, seed=seed)
 
 
 def _asha(task: Task) -> ASHAScheduler:
@@ -74,14 +69,32 @@ def _asha(task: Task) -> ASHAScheduler:
     )
 
 
+class Bohb(TuneBOHB):  # type: ignore[misc]
+    """TuneBOHB, and the translation of what it draws."""
+
+    def __init__(self, task: Task, seed: int) -> None:
+        space, self._translate = with_configspace(task.space, ordinals=False)
+        super().__init__(space, metric=METRIC, mode=task.mode, seed=seed)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a model is fitted; without one all is random."""
+        return bool(self.bohber.kde_models)
+
+    def configuration(self, values: dict[str, Any]) -> Configuration:
+        """Make a configuration of ours."""
+        return self._translate(_flat(values))
+
+
 class RandomVariants:
     """Ray's own random draws as a searcher."""
 
-    def __init__(self, space: SearchSpace, seed: int) -> None:
-        self.columns = columns(space)
-        domains = {column.name: _domain(column) for column in self.columns}
-        self._domains = domains
-        self._rng = _BackwardsCompatibleNumpyRng(np.random.RandomState(seed))  # noqa: NPY002
+    has_model = False
+
+    def __init__(self, task: Task, seed: int) -> None:
+        self._space, self._columns = task.space, columns(task.space)
+        self._domains = {column.name: _domain(column) for column in self._columns}
+        self._rng = _BackwardsCompatibleNumpyRng(np.random.RandomState(seed))
         self._variants = self._draw()
 
     def _draw(self) -> Iterator[dict[str, Any]]:
@@ -92,6 +105,11 @@ class RandomVariants:
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Draw a configuration."""
         return next(self._variants)
+
+    def configuration(self, values: dict[str, Any]) -> Configuration:
+        """Make a configuration of ours."""
+        drawn = {c.name: c.coordinate(values[c.name]) for c in self._columns}
+        return configuration(self._space, drawn)
 
     def on_trial_result(self, trial_id: str, result: Any) -> None:
         """Nothing is learnt."""
@@ -122,10 +140,8 @@ class RayTrial:
 class RayPair(Pair):
     """One of Ray's searchers and one of its schedulers; also the controller that they talk to."""
 
-    def __init__(
-        self, space: SearchSpace, searcher: Any, scheduler: Any, max_resource: int
-    ) -> None:
-        self.space, self.searcher, self.scheduler = space, searcher, scheduler
+    def __init__(self, searcher: Any, scheduler: Any, max_resource: int) -> None:
+        self.searcher, self.scheduler = searcher, scheduler
         self.max_resource = max_resource
         self.search_alg = SimpleNamespace(searcher=searcher)
         self._trials: dict[str, RayTrial] = {}
@@ -160,14 +176,10 @@ class RayPair(Pair):
     # ---- Searcher
 
     def suggest(self, trial_id: str) -> Suggestion | None:
-        """Ask the searcher; with no model fitted what TuneBOHB answers is random."""
+        """Ask the searcher."""
         values = self.searcher.suggest(trial_id)
-        if isinstance(self.searcher, RandomVariants):
-            drawn = {c.name: c.coordinate(values[c.name]) for c in self.searcher.columns}
-            return Suggestion(configuration(self.space, drawn), "random")
-        has_model = bool(self.searcher.bohber.kde_models)
-        chosen = configspace_values(self.space, _flat(values))
-        return Suggestion(chosen, "model@unknown" if has_model else "random")
+        origin = "model@unknown" if self.searcher.has_model else "random"
+        return Suggestion(self.searcher.configuration(values), origin)
 
     def observe(self, report: Report) -> None:
         """Give the searcher what Ray would give it."""

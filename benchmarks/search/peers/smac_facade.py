@@ -19,7 +19,7 @@ from smac.runhistory.dataclasses import TrialValue
 from smac.runhistory.enumerations import StatusType
 
 from benchmarks.search.clock import Job, run_jobs
-from benchmarks.search.spaces import configspace_values
+from benchmarks.search.spaces import with_configspace
 from raytune_ahu.simulation import SimulationResult, Task
 
 N_INITIAL = 5
@@ -36,9 +36,10 @@ class SmacJobs:
     """A facade of SMAC as a source of jobs."""
 
     def __init__(self, task: Task, seed: int, folder: Path) -> None:
-        self.task, self.worst = task, 0.0
+        self.worst = 0.0
+        space, self.translate = with_configspace(task.space)
         scenario = Scenario(
-            task.space.configspace,
+            space,
             output_directory=folder,
             deterministic=True,
             n_trials=100_000,
@@ -64,7 +65,7 @@ class SmacJobs:
         origin = str(info.config.origin)
         drawn = "Random" in origin or "Initial" in origin
         return Job(
-            configspace_values(self.task.space, dict(info.config)),
+            self.translate(dict(info.config)),
             max(1, round(info.budget)),
             key=info.config,
             origin="random" if drawn else "model@smac",

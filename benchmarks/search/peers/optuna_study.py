@@ -30,12 +30,12 @@ def tpe_hyperband(task: Task, *, seed: int, **options: Any) -> SimulationResult:
     pruner = optuna.pruners.HyperbandPruner(
         min_resource=1, max_resource=task.max_resource, reduction_factor=3
     )
-    return _run(task, _tpe(task, seed), pruner, options)
+    return _run(task, _tpe(task, seed), pruner, seed, options)
 
 
 def tpe_halving(task: Task, *, seed: int, **options: Any) -> SimulationResult:
     """Multivariate TPE with SuccessiveHalvingPruner."""
-    return _run(task, _tpe(task, seed), _halving(), options)
+    return _run(task, _tpe(task, seed), _halving(), seed, options)
 
 
 def gp_halving(task: Task, *, seed: int, **options: Any) -> SimulationResult:
@@ -43,7 +43,9 @@ def gp_halving(task: Task, *, seed: int, **options: Any) -> SimulationResult:
     import torch
 
     torch.set_num_threads(1)
-    return _run(task, optuna.samplers.GPSampler(seed=seed), _halving(), options, learn_pruned=True)
+    return _run(
+        task, optuna.samplers.GPSampler(seed=seed), _halving(), seed, options, learn_pruned=True
+    )
 
 
 def _tpe(task: Task, seed: int) -> optuna.samplers.TPESampler:
@@ -57,9 +59,11 @@ def _halving() -> optuna.pruners.BasePruner:
 
 
 def _run(
-    task: Task, sampler: Any, pruner: Any, options: Any, *, learn_pruned: bool = False
+    task: Task, sampler: Any, pruner: Any, seed: int, options: Any, *, learn_pruned: bool = False
 ) -> SimulationResult:
-    pair = OptunaPair(task, sampler, pruner, learn_pruned=learn_pruned)
+    # HyperbandPruner draws brackets from the study's name, which else is a new one each time
+    study = optuna.create_study(sampler=sampler, pruner=pruner, study_name=f"seed {seed}")
+    pair = OptunaPair(task, study, learn_pruned=learn_pruned)
     return run_pair(pair, pair, task, **options)
 
 
@@ -67,12 +71,11 @@ class OptunaPair(Pair):
     """An Optuna study: its sampler proposes, its pruner stops."""
 
     def __init__(
-        self, task: Task, sampler: Any, pruner: Any, *, learn_pruned: bool = False
+        self, task: Task, study: optuna.study.Study, *, learn_pruned: bool = False
     ) -> None:
-        self.learn_pruned = learn_pruned
+        self.study, self.learn_pruned = study, learn_pruned
         self.space, self.max_resource = task.space, task.max_resource
         self.columns = columns(task.space)
-        self.study = optuna.create_study(sampler=sampler, pruner=pruner, direction="minimize")
         self._trials: dict[str, optuna.trial.Trial] = {}
         self._last: dict[str, float] = {}
 

@@ -24,9 +24,6 @@ from raytune_ahu.protocols import Scheduler, Searcher
 from raytune_ahu.simulation import Curve, SimulatedTrial, SimulationResult, Task, simulate
 from raytune_ahu.types import Configuration, Decision, Report, Suggestion, TrialStatus
 
-CLOCK_OPTIONS = ("resume_s", "charge_method")
-"""What may be passed on to the clock: see `run_jobs`."""
-
 
 @dataclass(frozen=True)
 class TimedResult(SimulationResult):
@@ -140,8 +137,10 @@ def run_pair(
     if unknown:
         raise SystemExit(f"simulate() has no argument {unknown[0]!r}")
     watch = Stopwatch()
-    timed: Any = _Timed(searcher, watch), _Timed(scheduler, watch)
-    result = simulate(*timed, task, workers=workers, budget_s=budget_s, **options)
+    timed: Any = _Timed(searcher, watch)
+    judge: Any = _Timed(scheduler, watch)
+    arguments: dict[str, Any] = {"workers": workers, "budget_s": budget_s, **options}
+    result = simulate(timed, judge, task, **arguments)
     return _with_times(result, watch)
 
 

@@ -40,7 +40,7 @@ def plot_regret(rows: pd.DataFrame, methods: list[str], title: str, path: Path) 
     names = list(rows["task"].unique())
     n_rows = -(-len(names) // 4)
     figure = plt.figure(figsize=(12, 5 + 2.1 * n_rows), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[5, 2.1 * n_rows])
+    top, bottom = np.ravel(figure.subfigures(2, 1, height_ratios=[5, 2.1 * n_rows]))
     axes = top.subplots()
     _curves(axes, rows, methods)
     axes.set_title(f"{title}: mean of {len(names)} tasks, band: ± 1 standard error over seeds")
@@ -102,8 +102,8 @@ def _ranks(axes: Axes, title: str, comparison: Comparison) -> None:
     for i, (first, last) in enumerate(joined):
         y = -0.35 * (i + 1)
         axes.plot([ranks.iloc[first] - 0.04, ranks.iloc[last] + 0.04], [y, y], "k", linewidth=3)
-    axes.plot([1, 1 + comparison.critical_difference], [0.9, 0.9], "k", linewidth=1.5)
-    axes.text(1, 1.0, f"critical difference {comparison.critical_difference:.2f}", fontsize=8)
+    axes.plot([1, 1 + comparison.critical_difference], [0.75, 0.75], "k", linewidth=1.5)
+    axes.text(1, 0.85, f"critical difference {comparison.critical_difference:.2f}", fontsize=8)
     axes.plot([1, k], [0, 0], color="black", linewidth=1)
     for tick in range(1, k + 1):
         axes.plot([tick, tick], [0, 0.15], color="black", linewidth=1)
@@ -111,8 +111,8 @@ def _ranks(axes: Axes, title: str, comparison: Comparison) -> None:
     axes.set_title(
         f"{title}: mean rank over {comparison.n_tasks} tasks "
         f"(Friedman p = {comparison.friedman_p:.2g})",
-        fontsize=9,
-    )
+        fontsize=9, pad=12,
+    )  # fmt: skip
     axes.set_xlim(1 - 0.45 * k, k + 0.45 * k)
     axes.set_axis_off()
 

@@ -66,9 +66,10 @@ class Setting(NamedTuple):
 
 def settings(rows: pd.DataFrame) -> Iterator[tuple[Setting, pd.DataFrame]]:
     """Split rows by what was the same for all methods."""
-    for key, group in rows.groupby(list(Setting._fields), sort=True):
-        workers, *others = key
-        yield Setting(int(workers), *map(float, others)), group
+    names = list(Setting._fields)
+    for _, group in rows.groupby(names, sort=True):
+        first = group.iloc[0]
+        yield Setting(int(first["workers"]), *(float(first[name]) for name in names[1:])), group
 
 
 def whole_seeds(rows: pd.DataFrame) -> pd.DataFrame:

@@ -139,10 +139,10 @@ def with_configspace(
 def _hyperparameter(column: Column) -> Any:
     if column.kind == "choice":
         return cs.CategoricalHyperparameter(column.name, list(range(int(column.upper) + 1)))
-    bounds = (column.lower, column.upper)
+    name, lower, upper, log = column.name, column.lower, column.upper, column.log
     if column.kind == "int":
-        return cs.UniformIntegerHyperparameter(column.name, *map(int, bounds), log=column.log)
-    return cs.UniformFloatHyperparameter(column.name, *bounds, log=column.log)
+        return cs.UniformIntegerHyperparameter(name, int(lower), int(upper), log=log)
+    return cs.UniformFloatHyperparameter(name, lower, upper, log=log)
 
 
 def configspace_values(space: SearchSpace, values: Mapping[str, Any]) -> Configuration:

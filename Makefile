@@ -37,7 +37,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/search/run.py
 
 bench-search: $(BENCH)/.installed
-	$(BENCH)/bin/python benchmarks/search/run.py --methods all $(ARGS)
+	$(BENCH)/bin/python benchmarks/search/run.py --methods all --seeds 3 $(ARGS)
 
 bench-driver: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/bench_driver.py $(ARGS)

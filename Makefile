@@ -2,14 +2,17 @@
 #   make tune    install into .venv (once), then tune a ResNet on handwritten digits: 2 to 4 minutes
 #   make test    the test suite           make lint    ruff and mypy
 #   make slow    the tests that take minutes           make bench   the benchmarks
+#   make bench-search   our search beside Ray, Optuna, Syne Tune, SMAC, DEHB and hpbandster (hours; ARGS=--quick: minutes)
 #   make bench-driver, make bench-storage   ours beside stock Ray Tune: driver's time, disk (two hours; minutes)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install -q -c constraints.txt
+BENCH := .venv-bench
+BENCH_PIP := $(BENCH)/bin/pip --disable-pip-version-check install -q
 ARGS ?=
 
-.PHONY: tune test slow lint format bench bench-driver bench-storage clean
+.PHONY: tune test slow lint format bench bench-search bench-driver bench-storage clean
 
 tune: $(VENV)/.installed
 	$(BIN)/python scripts/tune_resnet.py $(ARGS)
@@ -31,7 +34,10 @@ format: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/bench_searcher.py
-	$(BIN)/python benchmarks/bench_search.py
+	$(BIN)/python benchmarks/search/run.py
+
+bench-search: $(BENCH)/.installed
+	$(BENCH)/bin/python benchmarks/search/run.py --methods all --seeds 3 $(ARGS)
 
 bench-driver: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/bench_driver.py $(ARGS)
@@ -40,7 +46,7 @@ bench-storage: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/bench_storage.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(BENCH) build *.egg-info
 
 # The stamp files make a second call do nothing; a changed pyproject.toml installs again.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -52,6 +58,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  && $(BIN)/python -c 'import hpbandster' 2>/dev/null \
 	  && echo "hpbandster is installed: --search-option engine=hpbandster can be used" \
 	  || echo "hpbandster is not installed (it needs gcc and the Python headers; see $(VENV)/hpbandster.log): everything but engine=hpbandster works without it"
+	@touch $@
+
+# The peers have an environment of their own, as some of them need older versions than this project pins.
+$(BENCH)/.installed: benchmarks/search/requirements.txt
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH_PIP) -r benchmarks/search/requirements.txt
+	$(BENCH_PIP) --no-deps -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

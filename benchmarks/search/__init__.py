@@ -1,0 +1,1 @@
+"""Our search methods beside the peers' own code on recorded learning curves: see `run.py`."""

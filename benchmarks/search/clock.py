@@ -1,0 +1,317 @@
+"""Runs a method on a task in virtual time and measures the CPU time it takes itself.
+
+Two styles of methods exist. Those that hear of every epoch (`run_pair`) are a searcher and a
+scheduler of ours, or a `Pair` that is both; `raytune_ahu.simulation.simulate` runs them. Those that
+hand out jobs, a configuration to train up to an epoch (`run_jobs`), are an `AskTell`; the loop is
+here, and works as the other does: the same workers, an epoch at a time, the same table.
+"""
+
+from __future__ import annotations
+
+import heapq
+import inspect
+import math
+import time
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytune_ahu.protocols import Scheduler, Searcher
+from raytune_ahu.simulation import Curve, SimulatedTrial, SimulationResult, Task, simulate
+from raytune_ahu.types import Configuration, Decision, Report, Suggestion, TrialStatus
+
+
+@dataclass(frozen=True)
+class TimedResult(SimulationResult):
+    """A simulation, and the CPU time of the method in it."""
+
+    suggest_cpu_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """(trials,) CPU seconds of each suggestion."""
+    method_cpu_s: float = math.nan
+    """CPU seconds of all calls of the method."""
+
+
+class Stopwatch:
+    """Adds up the CPU time of a method's calls."""
+
+    def __init__(self) -> None:
+        self.total_s = 0.0
+        self.suggest_s: list[float] = []
+
+    @contextmanager
+    def running(self, *, suggesting: bool = False) -> Iterator[None]:
+        """Count the time of a block; calls within calls are counted once."""
+        began = time.process_time()
+        yield
+        seconds = time.process_time() - began
+        self.total_s += seconds
+        if suggesting:
+            self.suggest_s.append(seconds)
+
+
+# ---------------------------------------------------------------- methods that hear of every epoch
+
+
+class Pair:
+    """Searcher and scheduler in one object; what a peer does not need does nothing."""
+
+    max_resource: int
+    rung_levels: tuple[int, ...] = ()
+
+    def suggest(self, trial_id: str) -> Suggestion | None:
+        """Propose a configuration."""
+        raise NotImplementedError
+
+    def add(self, trial_id: str) -> None:
+        """Take in a new trial."""
+
+    def report(self, report: Report) -> Decision:
+        """Judge a trial."""
+        raise NotImplementedError
+
+    def observe(self, report: Report) -> None:
+        """Learn from a report that was judged."""
+
+    def next_trial(self) -> str | None:
+        """The paused trial to go on with."""
+        return None
+
+    def resume(self, trial_id: str) -> None:
+        """A paused trial goes on."""
+        raise ValueError(f"trial {trial_id!r} is not paused")
+
+    def finish(self, trial_id: str, status: TrialStatus) -> None:
+        """A trial has ended; called twice, once for each protocol."""
+
+    def reopen(self, trial_id: str) -> None:
+        """Never called here."""
+        raise NotImplementedError
+
+    def rungs(self) -> list[Any]:
+        """Nothing to show."""
+        return []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Never called here."""
+        raise NotImplementedError
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Never called here."""
+        raise NotImplementedError
+
+
+class _Timed:
+    """Passes all calls on to a searcher or scheduler and counts their time."""
+
+    def __init__(self, inner: Any, watch: Stopwatch) -> None:
+        self._inner, self._watch = inner, watch
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, name)
+        if not callable(value):
+            return value
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            with self._watch.running(suggesting=name == "suggest"):
+                return value(*arguments, **options)
+
+        return call
+
+
+def run_pair(
+    searcher: Searcher | Pair,
+    scheduler: Scheduler | Pair,
+    task: Task,
+    *,
+    workers: int,
+    budget_s: float,
+    **clock_options: float,
+) -> SimulationResult:
+    """Run a searcher and a scheduler; the arguments are those of `simulate`."""
+    options = {name: value for name, value in clock_options.items() if value}
+    unknown = [name for name in options if name not in inspect.signature(simulate).parameters]
+    if unknown:
+        raise SystemExit(f"simulate() has no argument {unknown[0]!r}")
+    watch = Stopwatch()
+    timed: Any = _Timed(searcher, watch)
+    judge: Any = _Timed(scheduler, watch)
+    arguments: dict[str, Any] = {"workers": workers, "budget_s": budget_s, **options}
+    result = simulate(timed, judge, task, **arguments)
+    return _with_times(result, watch)
+
+
+def _with_times(result: SimulationResult, watch: Stopwatch) -> TimedResult:
+    known = {item.name: getattr(result, item.name) for item in fields(result)}
+    times = {"suggest_cpu_s": np.array(watch.suggest_s), "method_cpu_s": watch.total_s}
+    return TimedResult(**{**known, **times})
+
+
+# ----------------------------------------------------------------------- methods that hand out jobs
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker shall do: train a configuration up to an epoch, and report its value there."""
+
+    configuration: Configuration
+    epochs: int
+    """The epoch to reach, counted from the beginning of the training."""
+    key: Hashable
+    """Jobs with the same key go on with each other's training, which costs the new epochs only."""
+    origin: str = "random"
+    """Where the configuration came from."""
+    token: Any = None
+    """What the method wants back."""
+
+
+class AskTell(Protocol):
+    """A method that hands out jobs."""
+
+    def ask(self) -> Job | None:
+        """The next job; None: nothing to do until another job has been told."""
+        ...
+
+    def tell(self, job: Job, value: float) -> None:
+        """The value of a job that has ended; NaN: it failed."""
+        ...
+
+
+def run_jobs(
+    method: AskTell,
+    task: Task,
+    *,
+    workers: int,
+    budget_s: float,
+    resume_s: float = 0.0,
+    charge_method: float = 0.0,
+) -> SimulationResult:
+    """Run a method that hands out jobs.
+
+    A job that was trained as far already is told at once. Training ends with its first value that
+    is not finite, or at the epoch in which the curve says that it crashes; the job has failed then.
+
+    Args:
+        method: Fresh method.
+        task: What is tuned; its mode must be `min`.
+        workers: Jobs that run at the same time.
+        budget_s: Virtual seconds.
+        resume_s: Virtual seconds to go on with a training that had been put down.
+        charge_method: Virtual seconds for each CPU second of the method; they pass before the
+            worker that asked begins.
+    """
+    if task.mode != "min":
+        raise ValueError(f"mode={task.mode!r}: peers minimise")
+    run = _Jobs(method, task, workers, resume_s, charge_method)
+    return run.loop(budget_s)
+
+
+@dataclass
+class _Training:
+    """A training, and the job it is done for."""
+
+    index: int
+    job: Job
+    busy: bool = True
+
+
+class _Jobs:
+    """The state of one run of `run_jobs`."""
+
+    def __init__(
+        self, method: AskTell, task: Task, workers: int, resume_s: float, charge: float
+    ) -> None:
+        self.method, self.task, self.evaluate = method, task, task.evaluator()
+        self.free, self.resume_s, self.charge = workers, resume_s, charge
+        self.watch = Stopwatch()
+        self.trials: list[SimulatedTrial] = []
+        self.trainings: dict[Hashable, _Training] = {}
+        self.events: list[tuple[float, int, _Training]] = []
+        self.n_begun = 0
+        self.reports: list[tuple[float, int, int, float]] = []
+
+    def loop(self, budget_s: float) -> SimulationResult:
+        self._fill(0.0)
+        while self.events and self.events[0][0] <= budget_s:
+            now, _, training = heapq.heappop(self.events)
+            self._end_epoch(now, training)
+            self._fill(now)
+        for trial in self.trials:
+            if not trial.status.is_final:
+                whole = trial.epochs >= self.task.max_resource
+                trial.status = TrialStatus.COMPLETED if whole else TrialStatus.STOPPED
+        time_s, trial_of, resource, value = zip(*self.reports, strict=True)
+        result = SimulationResult(
+            mode=self.task.mode,
+            trials=self.trials,
+            time_s=np.array(time_s, np.float64),
+            trial=np.array(trial_of, np.int64),
+            resource=np.array(resource, np.int64),
+            value=np.array(value, np.float64),
+        )
+        return _with_times(result, self.watch)
+
+    def _fill(self, now: float) -> None:
+        while self.free:
+            before = self.watch.total_s
+            with self.watch.running(suggesting=True):
+                job = self.method.ask()
+            if job is None:
+                return
+            self._take(job, now + self.charge * (self.watch.total_s - before))
+
+    def _take(self, job: Job, now: float) -> None:
+        training = self.trainings.get(job.key)
+        if training is None or training.busy:
+            curve = self.evaluate(job.configuration)
+            index = len(self.trials)
+            name = f"trial_{index:05d}"
+            self.trials.append(SimulatedTrial(name, job.configuration, job.origin, curve, now))
+            training = _Training(index, job)
+            self.trainings[job.key] = training
+        else:
+            training.job, training.busy = job, True
+            trial = self.trials[training.index]
+            if trial.status is TrialStatus.FAILED:
+                self._tell(training, math.nan)
+                return
+            if trial.epochs >= job.epochs:
+                self._tell(training, float(trial.curve.values[job.epochs - 1]))
+                return
+            trial.status = TrialStatus.RUNNING
+            now += self.resume_s
+        self.free -= 1
+        self._begin_epoch(now, training)
+
+    def _begin_epoch(self, now: float, training: _Training) -> None:
+        self.n_begun += 1
+        ends = now + self.trials[training.index].curve.epoch_s
+        heapq.heappush(self.events, (ends, self.n_begun, training))
+
+    def _end_epoch(self, now: float, training: _Training) -> None:
+        trial = self.trials[training.index]
+        if _crashes(trial.curve, trial.epochs + 1):
+            value = math.nan
+        else:
+            value = float(trial.curve.values[trial.epochs])
+            trial.epochs += 1
+            self.reports.append((now, training.index, trial.epochs, value))
+        failed = not math.isfinite(value)
+        if not failed and trial.epochs < training.job.epochs:
+            self._begin_epoch(now, training)
+            return
+        trial.status = TrialStatus.FAILED if failed else TrialStatus.PAUSED
+        self.free += 1
+        self._tell(training, value if not failed else math.nan)
+
+    def _tell(self, training: _Training, value: float) -> None:
+        training.busy = False
+        with self.watch.running():
+            self.method.tell(training.job, value)
+
+
+def _crashes(curve: Curve, epoch: int) -> bool:
+    return getattr(curve, "crash_at", None) == epoch

@@ -122,6 +122,7 @@ class BaseSearcher(ABC):
             for resource, value in trial.reports:
                 self.observe(Report(trial_id, resource, value))
             self.finish(trial_id, TrialStatus.FAILED if trial.failed else TrialStatus.STOPPED)
+        self._history.n_prior = len(prior)
         if prior:
             self._rng = generator(self._seed, "search", self.name, "after prior trials", len(prior))
 

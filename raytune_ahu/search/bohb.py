@@ -20,14 +20,22 @@ from raytune_ahu.search.checks import (
     check_integer,
     check_rung_levels,
 )
+from raytune_ahu.search.gp import GpModel
 from raytune_ahu.search.history import History
 from raytune_ahu.search.hpbandster_engine import HpbandsterEngine
 from raytune_ahu.search.kde import KdeModel, KdeSettings
 from raytune_ahu.search.model import SurrogateModel
+from raytune_ahu.types import Configuration
 
 if TYPE_CHECKING:
     from raytune_ahu.space import SearchSpace
 
+_PRIOR_TRIALS = 20
+"""Trials after which the user's prior counts half as much as at the start."""
+_PRIOR_SHARE = 2 / 3
+"""Share of the draws that come from the user's prior at the start, and not from the space."""
+_PRIOR_CANDIDATES = 32
+"""Candidates drawn from the user's prior beside those of the model."""
 _HPBANDSTER_TRIES = 10
 """Proposals asked of hpbandster before a random draw, where they are forbidden or not new."""
 
@@ -93,9 +101,9 @@ class BohbSearcher(BaseSearcher):
         rung_levels: Sequence[int],
         model: str | SurrogateModel = "kde",
         engine: str = "native",
-        random_fraction: float = 1 / 3,
+        random_fraction: float | None = None,
         top_fraction: float = 0.15,
-        n_candidates: int = 64,
+        n_candidates: int | None = None,
         bandwidth_factor: float = 3.0,
         min_bandwidth: float = 1e-3,
         min_points_in_model: int | None = None,
@@ -106,8 +114,6 @@ class BohbSearcher(BaseSearcher):
         check_choice("engine", engine, ("native", "hpbandster"))
         if engine == "hpbandster" and model != "kde":
             raise SpecError("engine='hpbandster' has only model='kde'; use engine='native'")
-        self._random_fraction = check_fraction("random_fraction", random_fraction)
-        self._n_candidates = check_integer("n_candidates", n_candidates, low=1)
         settings = KdeSettings(
             top_fraction=top_fraction,
             bandwidth_factor=bandwidth_factor,
@@ -116,6 +122,15 @@ class BohbSearcher(BaseSearcher):
             avoid_pending=avoid_pending,
         )
         self._model = _make_model(space, model, settings)
+        self._random_fraction = check_fraction(
+            "random_fraction",
+            self._model.random_fraction if random_fraction is None else random_fraction,
+        )
+        self._n_candidates = check_integer(
+            "n_candidates",
+            self._model.n_candidates if n_candidates is None else n_candidates,
+            low=1,
+        )
         super().__init__(
             space,
             mode=mode,
@@ -127,6 +142,7 @@ class BohbSearcher(BaseSearcher):
             ),
             points_to_evaluate=points_to_evaluate,
         )
+        self._prior = space.prior
         self._engine: HpbandsterEngine | None = None
         if engine == "hpbandster":
             self._engine = HpbandsterEngine(
@@ -140,17 +156,43 @@ class BohbSearcher(BaseSearcher):
     def _propose(self) -> Proposal:
         if self._engine is not None:
             return self._propose_by_hpbandster(self._engine)
+        if self._prior is not None:
+            favourite = self._from_prior(self._prior.mode())
+            if not self._history.has_seen(favourite.vector):
+                return favourite
         proposal = None
         if self._rng.random() >= self._random_fraction:
             proposal = self._propose_by_model()
         return proposal or self._draw()
+
+    def _draw(self) -> Proposal:
+        """Draw at random, or from the user's prior while it is trusted."""
+        if self._prior is not None and self._rng.random() < _PRIOR_SHARE * self._trust():
+            drawn = self._from_prior(self._prior.sample(self._rng))
+            if not self._history.has_seen(drawn.vector):
+                return drawn
+        return super()._draw()
+
+    def _trust(self) -> float:
+        """How much the user's prior counts, from 1 to 0 as trials of this run come in."""
+        return _PRIOR_TRIALS / (_PRIOR_TRIALS + len(self._history) - self._history.n_prior)
+
+    def _from_prior(self, configuration: Configuration) -> Proposal:
+        return Proposal(configuration, self._encode(configuration), "prior")
 
     def _propose_by_model(self) -> Proposal | None:
         level = self._model.fit(self._history.observations(), self._rng)
         if level is None:
             return None
         candidates = self._model.propose(self._n_candidates, self._rng)
+        if self._prior is not None:
+            drawn = [self._prior.sample(self._rng) for _ in range(_PRIOR_CANDIDATES)]
+            vectors = self._space.encode_many(drawn)
+            vectors = np.where(np.isnan(vectors), self._space.defaults, vectors)
+            candidates = np.concatenate([candidates, vectors])
         scores = self._model.score(candidates)
+        if self._prior is not None:
+            scores = scores + self._trust() * self._prior.log_density(candidates)
         for i in np.argsort(-scores, kind="stable"):
             configuration = self._space.try_decode(candidates[i])
             if configuration is None:
@@ -187,5 +229,7 @@ def _make_model(
 ) -> SurrogateModel:
     if not isinstance(model, str):
         return model
-    check_choice("model", model, ("kde",))
+    check_choice("model", model, ("kde", "gp"))
+    if model == "gp":
+        return GpModel(space.n_choices)
     return KdeModel(space.n_choices, settings)

@@ -40,6 +40,8 @@ class History:
         self.rung_levels = tuple(int(level) for level in rung_levels)
         self._every_report = every_report
         self._n_columns = n_columns
+        self.n_prior: int
+        """The first so many trials are of earlier runs."""
         self._forget()
 
     def __len__(self) -> int:
@@ -154,6 +156,7 @@ class History:
             pending=pending,
             pending_level=self._heading.view[pending],
             rung_levels=self.rung_levels,
+            n_prior=self.n_prior,
             revision=self._revision,
         )
 
@@ -164,6 +167,7 @@ class History:
             "status": [status.value for status in self._status],
             "last": list(self._last),
             "vectors": self._vectors.view.tolist(),
+            "prior": self.n_prior,
             "failed": sorted(self._is_failed),
             "failures": [[*key, resource] for key, resource in self._failure.items()],
             "trial": self._trial.view.tolist(),
@@ -176,6 +180,7 @@ class History:
         self._forget()
         for trial_id, vector in zip(state["trials"], state["vectors"], strict=True):
             self.add(trial_id, np.asarray(vector, dtype=np.float64))
+        self.n_prior = state.get("prior", 0)
         self._is_failed.update(state["failed"])
         for i, level, resource in state["failures"]:
             self._failure[i, level] = resource
@@ -188,6 +193,7 @@ class History:
             self._put(i, resource, loss)
 
     def _forget(self) -> None:
+        self.n_prior = 0
         self._index: dict[str, int] = {}
         self._status: list[TrialStatus] = []
         self._seen: set[bytes] = set()

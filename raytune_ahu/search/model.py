@@ -46,6 +46,8 @@ class Observations:
     """(m,) the rung level that each of them is heading for."""
     rung_levels: tuple[int, ...]
     """All rung levels, ascending."""
+    n_prior: int
+    """The first so many rows of `configurations` are trials of earlier runs (a warm start)."""
     revision: int
     """Another number whenever an observation was added, replaced or removed: for caches."""
 
@@ -69,6 +71,16 @@ class SurrogateModel(Protocol):
     @property
     def name(self) -> str:
         """Under which its suggestions are recorded: `kde`, ..."""
+        ...
+
+    @property
+    def n_candidates(self) -> int:
+        """Candidates that a suggestion is chosen from, unless the user wants another number."""
+        ...
+
+    @property
+    def random_fraction(self) -> float:
+        """Share of random suggestions that it needs beside its own, unless the user says."""
         ...
 
     @property

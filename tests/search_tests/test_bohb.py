@@ -183,6 +183,8 @@ class CountingModel:
     """A model of another kind: proposes the observed minimum over all levels, moved a little."""
 
     name = "counting"
+    n_candidates = 64
+    random_fraction = 1 / 3
     every_report = True
 
     def __init__(self):

@@ -1,0 +1,326 @@
+"""A multi-fidelity Gaussian process as BOHB's model: all rungs at once, expected improvement.
+
+After MOBSTER (Klein et al. 2020), which put a process over configuration and resource behind ASHA.
+Here losses are ranked first, trials have a term of their own, failures a model of their own, and
+runs on other data a fitted correlation. Start with `GpModel`; the process itself is in
+`gaussian_process.py`.
+
+Symbols: n observations, t trials, d columns, m candidates; depth is log r / log R for resource r of
+R. Losses are turned into targets, about standard normal, of which the smallest are the best.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+from scipy.stats import rankdata
+
+from raytune_ahu.search.checks import check_flag, check_integer
+from raytune_ahu.search.gaussian_process import (
+    Columns,
+    Data,
+    GaussianProcess,
+    Hyperparameters,
+    fit_hyperparameters,
+    matern,
+)
+from raytune_ahu.search.model import Floats, Ints, Observations
+
+_REFIT_GROWTH = 1.25
+"""Hyperparameters are fitted anew when observations have grown by this factor."""
+_FIT_POINTS = 120
+"""Observations that hyperparameters are fitted to, at most: its cost is cubic."""
+_CENTRES = 10
+"""Best trials around which candidates are drawn."""
+_FAILURE_POINTS = 300
+"""Failed, and other, trials that the chance of failure is learned from, at most: the newest."""
+_QUANTILES = ndtri((np.arange(64) + 0.5) / 64)
+"""Standard normal numbers that stand for the distribution in an expectation."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpSettings:
+    """Parameters of the model.
+
+    Raises:
+        SpecError: If one is out of its range.
+    """
+
+    max_points: int = 250
+    """Observations in the model at most, >= 20; what a suggestion costs grows with its square."""
+    min_observations: int = 8
+    """Finite observations before there is a model, >= 2."""
+    avoid_pending: bool = True
+    """Whether running trials without a report count as observed, with what is predicted."""
+
+    def __post_init__(self) -> None:
+        check_integer("max_points", self.max_points, low=20)
+        check_integer("min_observations", self.min_observations, low=2)
+        check_flag("avoid_pending", self.avoid_pending)
+
+
+class GpModel:
+    """Scores a configuration by the logarithm of its expected improvement at full resource.
+
+    1. Targets: the normal scores of the ranks of all finite losses, those of all rungs ranked
+       together; earlier runs (a warm start) are ranked by themselves.
+    2. A `GaussianProcess` over configuration and depth, of at most `max_points` observations: half
+       of them the best ones, a quarter those of the highest rungs, the rest drawn from the others.
+       Its hyperparameters are fitted each time the observations have grown by a quarter, to the
+       first so many of them: so a restored search has the same.
+    3. Expected improvement of a new trial at the last rung level over the best target seen in this
+       run at any level. Running trials that nothing was heard of count as observed with what is
+       predicted for them.
+    4. Failed trials are no observations. Where there are some, the expected improvement is
+       multiplied by the chance of success: the share of successful ones among the trials nearby
+       (weighted by the kernel of the process), with one trial's weight on the share among all.
+
+    Candidates are drawn uniformly, around the best trials, and around the best of both.
+
+    Args:
+        n_choices: (d,) categories per column of the search space, 0 for the others.
+        settings: Parameters.
+    """
+
+    name = "gp"
+    n_candidates = 512
+    random_fraction = 0.1
+    every_report = False
+
+    def __init__(self, n_choices: Ints, settings: GpSettings | None = None) -> None:
+        self.settings = settings if settings is not None else GpSettings()
+        self._columns = Columns(n_choices)
+        self._fitted: tuple[tuple[int, int, int], Hyperparameters] | None = None
+        self._process: GaussianProcess | None = None
+        self._best = 0.0
+        self._centres: Floats = np.empty((0, len(n_choices)))
+        self._failures: _Failures | None = None
+        self._losses: Floats = np.empty(0)
+
+    @property
+    def process(self) -> GaussianProcess:
+        """The process as last fitted."""
+        if self._process is None:
+            raise RuntimeError("the model is not fitted")
+        return self._process
+
+    def fit(self, observations: Observations, rng: np.random.Generator) -> int | None:
+        """Fit the process to all rungs (see `SurrogateModel`); `rng` is not used.
+
+        Returns:
+            The highest level at which anything has been seen, in this run where there is something.
+        """
+        self._process = None
+        rows = np.flatnonzero(np.isfinite(observations.loss))
+        if len(rows) < self.settings.min_observations:
+            return None
+        is_own = observations.trial[rows] >= observations.n_prior
+        target = _targets(observations.loss[rows], is_own)
+        hyperparameters = self._hyperparameters(observations, rows)
+        chosen = _choose(observations, rows, target, is_own, self.settings.max_points)
+        data = self._data(observations, rows[chosen], target[chosen])
+        self._process = GaussianProcess(
+            self._columns, data, hyperparameters, self._pending(observations)
+        )
+        matters = is_own if is_own.any() else np.ones(len(rows), bool)
+        own = rows[matters]
+        self._best = float(target[matters].min())
+        self._losses = np.sort(observations.loss[own])
+        ranking = observations.trial[own[np.argsort(target[matters], kind="stable")]]
+        self._centres = observations.configurations[_first_distinct(ranking, _CENTRES)]
+        self._failures = _Failures.of(observations, self._columns, hyperparameters)
+        return int(observations.resource[own].max())
+
+    def propose(self, n: int, rng: np.random.Generator) -> Floats:
+        """Draw n candidates, (n, d): half uniformly, the others near good ones."""
+        near = n // 4
+        first = np.concatenate(
+            [self._uniform(n - 2 * near, rng), self._around(self._centres, near, rng)]
+        )
+        best = first[np.argsort(-self.score(first), kind="stable")[:_CENTRES]]
+        return np.concatenate([first, self._around(best, near, rng)])
+
+    def score(self, candidates: Floats) -> Floats:
+        """Return log expected improvement, and log chance of success, of candidates (m, d)."""
+        features = self._columns.features(candidates, 1.0)
+        mean, deviation = self.process.predict(features)
+        score = log_expected_improvement(self._best, mean, deviation)
+        if self._failures is not None:
+            score = score + self._failures.log_success(features)
+        return score
+
+    def expected_improvement(self, vector: Floats) -> float:
+        """Return the expected gain in units of the metric, from 64 quantiles of the prediction.
+
+        Targets are turned back into losses through the losses seen; beyond the best of them the
+        line goes on with the slope of the best tenth.
+        """
+        mean, deviation = self.process.predict(self._columns.features(vector[None], 1.0))
+        losses = self._losses
+        scores = ndtri((np.arange(len(losses)) + 0.5) / len(losses))
+        tenth = min(max(1, len(losses) // 10), len(losses) - 1)
+        drawn = mean[0] + deviation[0] * _QUANTILES
+        gain = losses[0] - np.interp(drawn, scores, losses)
+        if tenth:
+            slope = (losses[tenth] - losses[0]) / (scores[tenth] - scores[0])
+            gain = np.where(drawn < scores[0], slope * (scores[0] - drawn), gain)
+        return max(0.0, float(np.maximum(gain, 0.0).mean()))
+
+    def _hyperparameters(self, observations: Observations, rows: Ints) -> Hyperparameters:
+        count = self.settings.min_observations
+        while math.ceil(count * _REFIT_GROWTH) <= len(rows):
+            count = math.ceil(count * _REFIT_GROWTH)
+        first = rows[:count]
+        # what they are fitted to; a repeated epoch changes little and is not worth a new fit
+        key = (count, int(observations.trial[first[-1]]), int(observations.resource[first[-1]]))
+        if self._fitted is None or self._fitted[0] != key:
+            if count > _FIT_POINTS:
+                drawn = np.random.default_rng(count).permutation(count)[:_FIT_POINTS]
+                first = first[np.sort(drawn)]
+            target = _targets(
+                observations.loss[first], observations.trial[first] >= observations.n_prior
+            )
+            data = self._data(observations, first, target)
+            self._fitted = key, fit_hyperparameters(self._columns, data)
+        return self._fitted[1]
+
+    def _data(self, observations: Observations, rows: Ints, target: Floats) -> Data:
+        trial = observations.trial[rows]
+        depth = _depth(observations.resource[rows], observations.rung_levels[-1])
+        return Data(
+            features=self._columns.features(observations.configurations[trial], depth),
+            trial=trial,
+            source=np.asarray(trial >= observations.n_prior, np.int64),
+            target=target,
+        )
+
+    def _pending(self, observations: Observations) -> Floats | None:
+        """Running trials of which no rung level has heard, as if trained in full."""
+        if not self.settings.avoid_pending:
+            return None
+        unheard = observations.pending[observations.pending_level == observations.rung_levels[0]]
+        return self._columns.features(observations.configurations[unheard], 1.0)
+
+    def _uniform(self, n: int, rng: np.random.Generator) -> Floats:
+        k = self._columns.n_choices
+        u = rng.random((n, len(k)))
+        return np.where(k > 0, (np.floor(u * k) + 0.5) / np.maximum(k, 1), u)
+
+    def _around(self, centres: Floats, n: int, rng: np.random.Generator) -> Floats:
+        """Move some columns of random centres: by a normal step, or to another category."""
+        chosen = centres[rng.integers(len(centres), size=n)]
+        elsewhere = self._uniform(n, rng)
+        chosen = np.where(np.isnan(chosen), elsewhere, chosen)
+        step = 10.0 ** rng.uniform(-2.5, -0.3, size=(n, 1))
+        moved = np.clip(chosen + step * rng.standard_normal(chosen.shape), 0.0, 1.0)
+        is_numeric = self._columns.n_choices == 0
+        share = rng.choice([0.25, 0.5, 1.0], size=(n, 1))
+        moves = rng.random(chosen.shape) < np.where(is_numeric, share, 0.3 * share)
+        return np.where(moves, np.where(is_numeric, moved, elsewhere), chosen)
+
+
+@dataclass(frozen=True)
+class _Failures:
+    """Where trials fail: a kernel estimate of the chance of success."""
+
+    points: Floats
+    """(t, f) features of trials in units of length scales, the failed ones first."""
+    weight: Floats
+    """(t,) how many trials each stands for."""
+    n_failed: int
+    """Rows of `points` that failed."""
+    scale: Floats
+    """(f,) length scales."""
+
+    @classmethod
+    def of(
+        cls, observations: Observations, columns: Columns, hyperparameters: Hyperparameters
+    ) -> _Failures | None:
+        """Learn from all trials of this run that have reported or failed; None if none failed."""
+        own = observations.trial >= observations.n_prior
+        is_bad = ~np.isfinite(observations.loss)
+        bad = np.unique(observations.trial[own & is_bad])
+        if not len(bad):
+            return None
+        groups = bad, np.setdiff1d(observations.trial[own & ~is_bad], bad)
+        kept = [group[-_FAILURE_POINTS:] for group in groups]
+        share = [len(g) / max(len(k), 1) for g, k in zip(groups, kept, strict=True)]
+        scale = hyperparameters.length_scales[columns.owner]
+        vectors = observations.configurations[np.concatenate(kept)]
+        return cls(
+            points=(columns.features(vectors, 1.0) / scale).astype(np.float32),
+            weight=np.repeat(share, [len(k) for k in kept]),
+            n_failed=len(bad[-_FAILURE_POINTS:]),
+            scale=scale,
+        )
+
+    def log_success(self, features: Floats) -> Floats:
+        """Return (m,) log chance of success, relative to the share of success among all trials."""
+        near = matern((features / self.scale).astype(np.float32), self.points) * self.weight
+        total = near.sum(axis=1)
+        good = total - near[:, : self.n_failed].sum(axis=1)
+        share = 1.0 - self.weight[: self.n_failed].sum() / self.weight.sum()
+        share = max(share, 1.0 / (1.0 + self.weight.sum()))
+        return np.asarray(np.log((good + share) / (total + 1.0) / share), np.float64)
+
+
+def log_expected_improvement(best: float, mean: Floats, deviation: Floats) -> Floats:
+    """Return the logarithm of E[max(best - Y, 0)] for Y normal, accurate far below the best too.
+
+    Args:
+        best: Target to be improved on; smaller is better.
+        mean: (m,) of Y.
+        deviation: (m,) standard deviation of Y, > 0.
+    """
+    z = (best - mean) / deviation
+    log_density = -0.5 * np.square(z) - 0.5 * math.log(2 * math.pi)
+    # z Phi(z) + phi(z): directly, and far out by its asymptotic series
+    near = np.maximum(z, -5.0)
+    direct = np.log(near * ndtr(near) + np.exp(-0.5 * near * near) / math.sqrt(2 * math.pi))
+    far = np.minimum(z, -5.0)
+    tail = log_density - 2.0 * np.log(-far) + np.log1p(-3.0 / np.square(far))
+    return np.log(deviation) + np.where(z > -5.0, direct, tail)
+
+
+def _targets(loss: Floats, is_own: NDArray[np.bool_]) -> Floats:
+    """Normal scores (n,) of losses, ranked among those of this run, or of the earlier ones."""
+    target = np.empty(len(loss))
+    for group in (is_own, ~is_own):
+        n = np.count_nonzero(group)
+        if n:
+            target[group] = ndtri((rankdata(loss[group]) - 0.5) / n)
+    return target
+
+
+def _depth(resource: Ints, max_resource: int) -> Floats:
+    if max_resource == 1:
+        return np.ones(len(resource))
+    return np.asarray(np.log(resource) / math.log(max_resource))
+
+
+def _choose(
+    observations: Observations, rows: Ints, target: Floats, is_own: NDArray[np.bool_], most: int
+) -> Ints:
+    """Choose which of the finite observations go into the process: ascending indices of `rows`."""
+    n = len(rows)
+    if n <= most:
+        return np.arange(n)
+    # earlier runs: no more than half of the places
+    resource = observations.resource[rows]
+    order = np.lexsort((target, ~is_own))
+    best = order[: most // 2]
+    left = np.setdiff1d(np.arange(n), best)
+    high = left[np.lexsort((target[left], -resource[left], ~is_own[left]))[: most // 4]]
+    left = np.setdiff1d(left, high)
+    others = np.random.default_rng(n).permutation(left)[: most - len(best) - len(high)]
+    return np.sort(np.concatenate([best, high, others]))
+
+
+def _first_distinct(trials: Ints, most: int) -> Ints:
+    """The first few different trials of a ranking."""
+    _, first = np.unique(trials, return_index=True)
+    return trials[np.sort(first)[:most]]

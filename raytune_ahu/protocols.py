@@ -11,10 +11,10 @@ A driver (Ray's adapters, or the simulation's virtual clock) uses them like this
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from raytune_ahu.types import Decision, Report, RungSummary, Suggestion, TrialStatus
+from raytune_ahu.types import Configuration, Decision, Report, RungSummary, Suggestion, TrialStatus
 
 
 @runtime_checkable
@@ -31,6 +31,22 @@ class Searcher(Protocol):
 
         Raises:
             ValueError: If `trial_id` was used before.
+        """
+        ...
+
+    def recall(self, trial_id: str, configuration: Mapping[str, Any], origin: str) -> Configuration:
+        """Take up a suggestion of an earlier session from the record, instead of making it anew.
+
+        Args:
+            trial_id: Whose it was.
+            configuration: As recorded, JSON-ready.
+            origin: As recorded, see `Suggestion.origin`.
+
+        Returns:
+            The configuration as it was suggested, with its tuples, which JSON has made lists.
+
+        Raises:
+            ValueError: If `trial_id` was used before, or the configuration is not legal.
         """
         ...
 

@@ -8,15 +8,22 @@ exact state of both.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raytune_ahu.errors import RecordError
 from raytune_ahu.protocols import Scheduler, Searcher
-from raytune_ahu.records import RunLog, plain
+from raytune_ahu.records import RunLog
 from raytune_ahu.run_state import RunState
-from raytune_ahu.types import Decision, Mode, Report, RungSummary, Suggestion, TrialStatus
+from raytune_ahu.types import (
+    Configuration,
+    Decision,
+    Mode,
+    Report,
+    RungSummary,
+    Suggestion,
+    TrialStatus,
+)
 
 
 class Recorder:
@@ -69,6 +76,12 @@ class Recorder:
         self.state.trials[trial_id].configuration = suggestion.configuration
         self.scheduler.add(trial_id)
         return suggestion
+
+    def recall(self, trial_id: str, configuration: Mapping[str, Any], origin: str) -> Configuration:
+        """Take up a recorded suggestion: in the searcher, and in the scheduler."""
+        made = self.searcher.recall(trial_id, configuration, origin)
+        self.scheduler.add(trial_id)
+        return made
 
     def observe(self, report: Report) -> None:
         """Do nothing: the searcher has learnt from the report in `report` already."""
@@ -146,11 +159,12 @@ class Recorder:
     def replay(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Rebuild searcher, scheduler and state from the events of the earlier sessions.
 
-        What a model expected of a suggestion is taken from the log, not compared.
+        Suggestions are taken from the log, not made again (see `Searcher.recall`).
 
         Raises:
-            RecordError: If the searcher or the scheduler answers otherwise than it did: another
-                version of the code, or a log that does not belong to this specification.
+            RecordError: If a configuration is not legal in the space, or the scheduler answers
+                otherwise than it did: another version of the code, or a log that does not belong to
+                this specification.
         """
         for number, event in enumerate(events, start=1):
             try:
@@ -167,17 +181,9 @@ class Recorder:
         kind = event["event"]
         if kind == "suggested":
             trial_id = event["trial"]
-            suggestion = self.searcher.suggest(trial_id)
-            made = None if suggestion is None else plain(suggestion.configuration)
-            if suggestion is None or not _same(made, event["configuration"]):
-                raise RecordError(
-                    f"replaying the log, the searcher suggested {made} for {trial_id} where "
-                    f"{event['configuration']} is recorded; resume with the package versions "
-                    "named in spec.json"
-                )
-            self.scheduler.add(trial_id)
+            made = self.recall(trial_id, event["configuration"], event["origin"])
             # Not the recorded form, in which a tuple has become a list.
-            self.state.apply({**event, "configuration": suggestion.configuration})
+            self.state.apply({**event, "configuration": made})
             return
         if kind == "reported":
             report = Report(event["trial"], int(event["resource"]), event["value"])
@@ -199,16 +205,3 @@ class Recorder:
             self.scheduler.finish(event["trial"], status)
             self.searcher.finish(event["trial"], status)
         self.state.apply(event)
-
-
-def _same(made: Any, recorded: Any) -> bool:
-    """Compare plain values; floats to 12 digits, as another CPU may round the last bits."""
-    if isinstance(made, float) and isinstance(recorded, (int, float)):
-        return math.isclose(made, recorded, rel_tol=1e-12, abs_tol=1e-300)
-    if isinstance(made, dict) and isinstance(recorded, dict):
-        return made.keys() == recorded.keys() and all(
-            _same(value, recorded[key]) for key, value in made.items()
-        )
-    if isinstance(made, list) and isinstance(recorded, list):
-        return len(made) == len(recorded) and all(map(_same, made, recorded))
-    return bool(made == recorded)

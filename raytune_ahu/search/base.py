@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from raytune_ahu.errors import RecordError, SpecError
 from raytune_ahu.search.checks import check_choice, check_integer
 from raytune_ahu.search.history import History
@@ -79,7 +81,7 @@ class BaseSearcher(ABC):
         self._mode = check_mode(mode)
         self._seed = check_integer("seed", seed, low=0)
         self._history = history
-        self._rng = generator(self._seed, "search", self.name)
+        self._rng = self._generator(0)
         self._points = complete_points(
             space, points_to_evaluate, generator(self._seed, "search", "points_to_evaluate")
         )
@@ -93,6 +95,7 @@ class BaseSearcher(ABC):
         """
         if trial_id in self._history:
             raise ValueError(f"trial {trial_id!r} has a suggestion already; ids must be new")
+        self._rng = self._generator(len(self._history))
         proposal = self._next_point() or self._propose()
         if proposal is None:
             return None
@@ -104,11 +107,29 @@ class BaseSearcher(ABC):
             expected_improvement=proposal.expected_improvement,
         )
 
+    def recall(self, trial_id: str, configuration: Mapping[str, Any], origin: str) -> Configuration:
+        """Take up a suggestion of an earlier session from the record, instead of making it anew.
+
+        What is suggested afterwards is what would have been suggested then: each suggestion draws
+        from a generator of its own. So nothing is computed twice, and a run may go on on a machine
+        whose arithmetic differs in the last digit.
+
+        Returns:
+            The configuration as it was suggested, with its tuples, which JSON has made lists.
+
+        Raises:
+            ValueError: If `trial_id` was used before.
+            SpaceError: If the configuration is not legal in the space.
+        """
+        restored = self._space.restore(configuration)
+        self._history.add(trial_id, self._encode(restored))
+        self._n_points_used += origin == "user"
+        return restored
+
     def begin_from(self, prior: Sequence[PriorTrial]) -> None:
         """Learn what earlier runs have seen, before the first suggestion (a warm start).
 
-        Their configurations are not proposed again, unless the user's points say so. The draws of
-        this search become others than those of the same seed without them.
+        Their configurations are not proposed again, unless the user's points say so.
 
         Raises:
             SpaceError: If a configuration is not legal in the space.
@@ -123,8 +144,6 @@ class BaseSearcher(ABC):
                 self.observe(Report(trial_id, resource, value))
             self.finish(trial_id, TrialStatus.FAILED if trial.failed else TrialStatus.STOPPED)
         self._history.n_prior = len(prior)
-        if prior:
-            self._rng = generator(self._seed, "search", self.name, "after prior trials", len(prior))
 
     def observe(self, report: Report) -> None:
         """Learn from a report (see `protocols.Searcher`)."""
@@ -143,7 +162,6 @@ class BaseSearcher(ABC):
         """Return everything that `load_state_dict` needs, JSON-ready (floats may be inf or nan)."""
         return {
             "searcher": self.name,
-            "generator": self._rng.bit_generator.state,
             "points_used": self._n_points_used,
             "history": self._history.state_dict(),
         }
@@ -159,13 +177,16 @@ class BaseSearcher(ABC):
                 f"this is the state of searcher {state.get('searcher')!r}, not of {self.name!r}; "
                 "build the searcher that the run was started with"
             )
-        self._rng.bit_generator.state = state["generator"]
         self._n_points_used = state["points_used"]
         self._history.load_state_dict(state["history"])
 
     @abstractmethod
     def _propose(self) -> Proposal | None:
         """Propose something new, now that the user's points are used up."""
+
+    def _generator(self, number: int) -> np.random.Generator:
+        """Make the generator of a suggestion, by the number of trials before it."""
+        return generator(self._seed, "search", self.name, number)
 
     def _encode(self, configuration: Configuration) -> Floats:
         return self._space.encode(configuration)

@@ -121,6 +121,13 @@ class Layout:
         flat = {name: value for name, value in pairs if value is not INACTIVE}
         return unflatten(flat) if self._is_nested else flat
 
+    def restored(self, values: Sequence[Any]) -> list[Any]:
+        """Values by slot, of which those that JSON has turned into lists are the domains' own."""
+        return [
+            domain.decode(domain.encode(value)) if isinstance(value, list) else value
+            for domain, value in zip(self.domains, values, strict=True)
+        ]
+
     def coordinates(self, values: Sequence[Any]) -> list[float]:
         """One coordinate per column, NaN where the parameter is inactive."""
         domains = self.domains

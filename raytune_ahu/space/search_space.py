@@ -252,6 +252,15 @@ class SearchSpace:
             return values
         return self._layout.draw(np.random.default_rng(0))
 
+    def restore(self, configuration: Mapping[str, Any]) -> Configuration:
+        """Return a configuration as it was before JSON: with tuples where the space has tuples.
+
+        Raises:
+            SpaceError: If it is not legal (forbidden combinations pass).
+        """
+        layout = self._layout
+        return layout.nest(layout.restored(layout.read(configuration)))
+
     # Grids --------------------------------------------------------------------------------------
 
     def grid(self, points_per_parameter: int | None = None) -> Iterator[Configuration]:

@@ -1,7 +1,7 @@
 """The folder of a run: made for a new one, checked for one that goes on.
 
 `runs/NAME` holds `spec.json`, `log.jsonl` (see `records`) and a folder per trial with its newest
-checkpoint. Start with `check_new_run`, `check_old_run` and `unfinished_trials`.
+checkpoint. Start with `check_new_run`, `check_old_run`, `keep_search` and `unfinished_trials`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from raytune_ahu.recorder import Recorder
 from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_events, read_json, write_json
 from raytune_ahu.retention import Retention
 from raytune_ahu.run_state import TrialState
+from raytune_ahu.search.auto import same_wish
 from raytune_ahu.types import Configuration, TrialStatus, ending
 
 _PACKAGES = ("raytune-ahu", "ray", "ConfigSpace", "numpy", "torch", "torchvision", "hpbandster")
@@ -114,6 +115,24 @@ def make_folder(spec: ExperimentSpec) -> None:
             "package_commit": git_commit(Path(__file__).parent),
             "versions": versions(),
         },
+    )
+
+
+def keep_search(spec: ExperimentSpec) -> ExperimentSpec:
+    """Return the specification with the search of the recorded run, if `auto` chose its own.
+
+    More trials might make `auto` choose another one now; a run goes on with what it began with.
+    """
+    path = spec.folder / SPEC_FILE
+    if spec.search_reason is None or not path.exists():
+        return spec
+    recorded = ExperimentSpec.from_dict(read_json(path)["spec"])
+    if not same_wish(spec.search_options, recorded.search_options):
+        return spec  # the difference will be refused
+    return spec.replace(
+        search=recorded.search,
+        search_options=recorded.search_options,
+        search_reason=recorded.search_reason,
     )
 
 

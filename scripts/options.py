@@ -110,8 +110,8 @@ def make_parser(
     how.add_argument(
         "--search",
         choices=[AUTO, *SEARCHERS],
-        help="auto (the default) chooses by search space and budget, and says why; bohb learns from "
-        "all that trials report; random learns nothing, the baseline; grid tries every combination",
+        help="auto (the default) chooses by search space and budget, and says why; bohb learns "
+        "from every rung; random, the baseline, learns nothing; grid tries every combination",
     )
     how.add_argument(
         "--search-option",

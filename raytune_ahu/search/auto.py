@@ -157,7 +157,7 @@ def _choice(search: str, why: str, own: Mapping[str, Any], given: Mapping[str, A
         if owners:
             raise SpecError(
                 f"search option {name!r} is unknown to search={search!r}, which auto chose {why}; "
-                f"name the search that has it: --search {owners[0]}"
+                f"name the search that has it: search={owners[0]!r}, or --search {owners[0]}"
             )
         known = "; ".join(
             f"{key}: {', '.join(kind.option_names)}"

@@ -62,8 +62,8 @@ class BohbSearcher(BaseSearcher):
         mode: Whether the metric is minimised or maximised.
         seed: Root seed of the run.
         rung_levels: Resources at which trials are compared, ascending: those of the scheduler.
-        model: `kde`, `gp`, or any `SurrogateModel`; the other ones ignore the options of the density
-            model (`gp` knows `avoid_pending`).
+        model: `kde`, `gp`, or any `SurrogateModel`; other models ignore the options of the density
+            model (but `gp` has `avoid_pending` too).
         engine: `native`, or `hpbandster` (the package must be installed).
         random_fraction: Share of random suggestions once there is a model, in [0, 1].
         top_fraction: Share of good observations, in (0, 1).

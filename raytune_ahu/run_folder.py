@@ -182,7 +182,8 @@ def spec_changes(spec: ExperimentSpec, recorded: dict[str, Any]) -> dict[str, An
         SpecError: If one of them may not be changed when a run is resumed.
     """
     old, new = ExperimentSpec.from_dict(recorded).to_dict(), spec.to_dict()
-    changes = {key: new[key] for key in new if old[key] != new[key]}
+    # The search counts, not why it was chosen: naming what `auto` chose changes nothing.
+    changes = {key: new[key] for key in new if old[key] != new[key] and key != "search_reason"}
     refused = sorted(changes.keys() - CHANGEABLE)
     if refused:
         raise SpecError(

@@ -54,8 +54,10 @@ class Method:
     search_options: Mapping[str, Any] = field(default_factory=dict)
 
 
-DEFAULT_SEARCH = Method("BOHB + ASHA", search="bohb", scheduler="asha", search_options={})
-"""What the tuning scripts do unless they are told otherwise."""
+DEFAULT_SEARCH = Method(
+    "BOHB (gp) + ASHA", search="bohb", scheduler="asha", search_options={"model": "gp"}
+)
+"""What the tuning scripts do on these search spaces unless they are told otherwise."""
 METHODS = {
     "default": DEFAULT_SEARCH,
     "random": Method("random + ASHA", search="random"),

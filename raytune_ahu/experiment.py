@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from raytune_ahu.errors import SpecError
 from raytune_ahu.records import plain
 from raytune_ahu.retention import BestAt
+from raytune_ahu.search.auto import AUTO, choose_search
 from raytune_ahu.space import SearchSpace
 from raytune_ahu.storage import is_uri
 from raytune_ahu.types import Configuration, Mode
@@ -60,10 +61,13 @@ class ExperimentSpec:
     """Trials to start at most; None: as many as the time budget allows."""
     time_budget_s: float | None = None
     """Wall seconds the run may take; None: until `num_samples` trials have ended."""
-    search: str = "bohb"
-    """Name of the searcher (`raytune_ahu.search.SEARCHERS`)."""
+    search: str = AUTO
+    """Name of the searcher (`raytune_ahu.search.SEARCHERS`). `auto` is replaced by what
+    `raytune_ahu.search.auto` chooses when the specification is made; copies keep the choice."""
     search_options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the searcher, by their keyword."""
+    """Options of the searcher, by their keyword; those that `auto` sets are added."""
+    search_reason: str | None = None
+    """Why `auto` chose that search, in one sentence; None: it was named."""
     points_to_evaluate: tuple[Configuration, ...] = ()
     """Configurations to try first."""
     prior_trials: tuple[Mapping[str, Any], ...] = ()
@@ -166,6 +170,20 @@ class ExperimentSpec:
             self.checkpoint_frequency >= 0,
             f"checkpoint_frequency={self.checkpoint_frequency} must be at least 0",
         )
+        if self.search == AUTO:
+            self._choose_search()
+
+    def _choose_search(self) -> None:
+        choice = choose_search(
+            self.space,
+            num_samples=self.num_samples,
+            max_epochs=self.max_epochs,
+            n_prior_trials=len(self.prior_trials),
+            options=self.search_options,
+        )
+        object.__setattr__(self, "search", choice.search)
+        object.__setattr__(self, "search_options", plain(choice.options))
+        object.__setattr__(self, "search_reason", choice.reason)
 
     def _check_budget(self) -> None:
         _require(_is_count(self.max_epochs), f"max_epochs={self.max_epochs} must be at least 1")
@@ -286,13 +304,24 @@ class ExperimentSpec:
         )
 
     @property
+    def search_label(self) -> str:
+        """The searcher with the model that its options name: `random`, `bohb (gp)`."""
+        model = self.search_options.get("model")
+        return self.search if model is None else f"{self.search} ({model})"
+
+    @property
     def folder(self) -> Path:
         """The run's local folder: its record and, unless `storage_path` is a URI, all of it."""
         place = (self.record_path or "runs") if is_uri(self.storage_path) else self.storage_path
         return Path(place).expanduser().resolve() / self.name
 
     def replace(self, **changes: Any) -> ExperimentSpec:
-        """Return a checked copy with some fields changed."""
+        """Return a checked copy with some fields changed.
+
+        A search that `auto` chose stays, whatever else changes; `search="auto"` chooses anew.
+        """
+        if changes.keys() & {"search", "search_options"}:
+            changes = {"search_reason": None, **changes}
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The folder of a run: made for a new one, checked for one that goes on.
 
 `runs/NAME` holds `spec.json`, `log.jsonl` (see `records`) and a folder per trial with its newest
-checkpoint. Start with `check_new_run`, `check_old_run` and `unfinished_trials`.
+checkpoint. Start with `check_new_run`, `check_old_run`, `keep_search` and `unfinished_trials`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from raytune_ahu.recorder import Recorder
 from raytune_ahu.records import LOG_FILE, SPEC_FILE, read_events, read_json, write_json
 from raytune_ahu.retention import Retention
 from raytune_ahu.run_state import TrialState
+from raytune_ahu.search.auto import same_wish
 from raytune_ahu.types import Configuration, TrialStatus, ending
 
 _PACKAGES = ("raytune-ahu", "ray", "ConfigSpace", "numpy", "torch", "torchvision", "hpbandster")
@@ -117,6 +118,24 @@ def make_folder(spec: ExperimentSpec) -> None:
     )
 
 
+def keep_search(spec: ExperimentSpec) -> ExperimentSpec:
+    """Return the specification with the search of the recorded run, if `auto` chose its own.
+
+    More trials might make `auto` choose another one now; a run goes on with what it began with.
+    """
+    path = spec.folder / SPEC_FILE
+    if spec.search_reason is None or not path.exists():
+        return spec
+    recorded = ExperimentSpec.from_dict(read_json(path)["spec"])
+    if not same_wish(spec.search_options, recorded.search_options):
+        return spec  # the difference will be refused
+    return spec.replace(
+        search=recorded.search,
+        search_options=recorded.search_options,
+        search_reason=recorded.search_reason,
+    )
+
+
 def check_old_run(spec: ExperimentSpec) -> None:
     """Read a run's log once, to find out before anything is started whether it can go on.
 
@@ -163,7 +182,8 @@ def spec_changes(spec: ExperimentSpec, recorded: dict[str, Any]) -> dict[str, An
         SpecError: If one of them may not be changed when a run is resumed.
     """
     old, new = ExperimentSpec.from_dict(recorded).to_dict(), spec.to_dict()
-    changes = {key: new[key] for key in new if old[key] != new[key]}
+    # The search counts, not why it was chosen: naming what `auto` chose changes nothing.
+    changes = {key: new[key] for key in new if old[key] != new[key] and key != "search_reason"}
     refused = sorted(changes.keys() - CHANGEABLE)
     if refused:
         raise SpecError(

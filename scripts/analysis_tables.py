@@ -40,6 +40,8 @@ def print_run(results: Results, found: Importance | AhuError, console: Console, 
         at: By which rule its trials are ranked.
     """
     _say(console, f"\n[bold]{results.name}[/]: {_headline(results)}")
+    if results.spec is not None and results.spec.search_reason is not None:
+        _say(console, f"search: {results.spec.search_reason}", markup=False)
     for line in results.notes:
         _say(console, f"note: {line}", style="yellow", markup=False)
     _print_best(results, console, at)
@@ -66,7 +68,7 @@ def _headline(results: Results) -> str:
     counts = results.trials["status"].value_counts(sort=False)
     parts = [f"{count} {status}" for status, count in counts.items() if count]
     spec = results.spec
-    how = "" if spec is None else f"{spec.search} + {spec.scheduler}, "
+    how = "" if spec is None else f"{spec.search_label} + {spec.scheduler}, "
     return (
         f"{how}{len(results.trials)} trials ({', '.join(parts) or 'none'}), "
         f"{int(results.trials['epochs_run'].sum())} epochs, {minutes(results.wall_s)}"

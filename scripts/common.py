@@ -11,8 +11,10 @@ import shlex
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,9 @@ from raytune_ahu.finding import find_run
 from raytune_ahu.results import Results, load, prior_trials
 from raytune_ahu.run_folder import check_new_run, check_old_run
 from raytune_ahu.search import PriorTrial, searcher_for
+from raytune_ahu.search.auto import AUTO
+from raytune_ahu.search.gp import GpSettings
+from raytune_ahu.search.grid import POINTS_PER_PARAMETER
 from raytune_ahu.seeding import generator
 from raytune_ahu.space.discrete import Listed
 from raytune_ahu.storage import CheckpointStorage, is_uri, run_uri
@@ -207,6 +212,7 @@ def _start(args: argparse.Namespace, script: Script, console: Console) -> RunRes
         max_epochs=values["max_epochs"],
         **{name: values[name] for name in script.settings if name in values},
     )
+    options = read_options(values.get("search_option", []))
     space = script.narrow(SearchSpace.from_file(path), args)
     choice = script.main_choice if script.main_choice in space.names else None
     grace_period = min(trainable.default_grace_period, max(1, values["max_epochs"]))
@@ -219,8 +225,6 @@ def _start(args: argparse.Namespace, script: Script, console: Console) -> RunRes
         max_epochs=values["max_epochs"],
         num_samples=values["num_samples"],
         time_budget_s=values.get("time_budget"),
-        search=values["search"],
-        search_options=read_options(values.get("search_option", [])),
         scheduler=values["scheduler"],
         grace_period=values.get("grace_period", grace_period),
         reduction_factor=values["reduction_factor"],
@@ -245,6 +249,9 @@ def _start(args: argparse.Namespace, script: Script, console: Console) -> RunRes
         raise SpecError("--retry-failed goes with --resume: a new run has no failed trials")
     check_new_run(spec)
     spec = _warm_start(spec, values.get("warm_start", []), choice, console)
+    # Only now: what is known from earlier runs matters for what `auto` chooses.
+    spec = spec.replace(search=values["search"], search_options=options)
+    _warn_of_few(spec, console)
     if is_uri(spec.storage_path):
         CheckpointStorage(spec.storage_path, spec.name).check_writable()
     try:
@@ -316,7 +323,6 @@ def _warm_start(
             highlight=False,
             soft_wrap=True,
         )
-        _warn_of_few(spec, len(found.trials), console)
         prior += [trial for trial in found.trials if trial not in prior]
         _warn_of_differences(spec, earlier, console)
     seen = [trial.configuration.get(choice) for trial in prior] if choice else []
@@ -326,12 +332,26 @@ def _warm_start(
     )
 
 
-def _warn_of_few(spec: ExperimentSpec, count: int, console: Console) -> None:
-    needed = 2 * (len(spec.space.names) + 1)
-    if spec.search == "bohb" and count < needed:
+def _warn_of_few(spec: ExperimentSpec, console: Console) -> None:
+    """Say if a warm start is too small for a model."""
+    if spec.search != "bohb" or not spec.prior_trials:
+        return
+    levels = scheduler_for(spec).rung_levels
+    seen = Counter(
+        resource
+        for trial in spec.prior_trials
+        for resource, _ in trial["reports"]
+        if resource in levels
+    )
+    if spec.search_options.get("model") == "gp":
+        needed, count, where = GpSettings().min_observations, seen.total(), "in all"
+    else:
+        needed, where = 2 * (len(spec.space.names) + 1), "at one rung level"
+        count = max(seen.values(), default=0)
+    if count < needed:
         console.print(
-            f"  fewer than the {needed} at one rung level from which BOHB's model begins: the "
-            "first suggestions are random",
+            f"  fewer than the {needed} results {where} from which BOHB's model begins: the first "
+            "suggestions are random",
             style="yellow",
             highlight=False,
             soft_wrap=True,
@@ -390,16 +410,19 @@ def _check_space(spec: ExperimentSpec, trainable: type[ReadyTrainable]) -> None:
             trainable.check_configuration(suggestion.configuration)
 
 
-def _announce(spec: ExperimentSpec, console: Console) -> None:
+def _announce(spec: ExperimentSpec, console: Console, *, resumed: bool = False) -> None:
     trials = "trials" if spec.num_samples is None else plural(spec.num_samples, "trial")
     budget = "" if spec.time_budget_s is None else f" for {spec.time_budget_s:g} s"
     console.print(
         f"Tuning {spec.trainable.partition(':')[2]} on {spec.settings['dataset']}: {trials} of at "
-        f"most {plural(spec.max_epochs, 'epoch')}{budget}, {spec.search} + {spec.scheduler}, "
-        f"{_size(spec)} each",
+        f"most {plural(spec.max_epochs, 'epoch')}{budget}, {spec.search_label} + "
+        f"{spec.scheduler}, {_size(spec)} each",
         highlight=False,
         soft_wrap=True,
     )
+    if spec.search_reason is not None:
+        when = " (chosen when the run began)" if resumed else ""
+        console.print(f"search: {spec.search_reason}{when}", highlight=False, soft_wrap=True)
     console.print(f"Record: {spec.folder}", highlight=False, soft_wrap=True)
     if is_uri(spec.storage_path):
         place = run_uri(spec.storage_path, spec.name)
@@ -420,6 +443,8 @@ def _size(spec: ExperimentSpec) -> str:
 def _resume(args: argparse.Namespace, script: Script, console: Console) -> RunResult:
     trainable = script.trainable
     spec = _find(args.resume, args, script)
+    if args.search == AUTO:
+        args.search = None  # no change: what it chose is in the record
     refused = [
         f"--{name.replace('_', '-')}"
         for name, value in vars(args).items()
@@ -435,7 +460,7 @@ def _resume(args: argparse.Namespace, script: Script, console: Console) -> RunRe
     callbacks = loggers_of(args, spec, console)
     connect(args.address, verbose=args.verbose)
     Slots(spec.resources, spec.max_concurrent).check()
-    _announce(spec, console)
+    _announce(spec, console, resumed=True)
     return run(
         spec,
         trainable=trainable,
@@ -493,6 +518,9 @@ def _print_next(result: RunResult, console: Console) -> None:
     if result.state.incumbent is None and failed and result.ended == "finished":
         command += " --retry-failed"
         console.print("Next: mend what made them fail, and try them again:")
+    elif result.ended == "finished" and _all_tried(result):
+        console.print("Every configuration of the grid has been tried.")
+        return
     elif result.ended == "finished" and spec.num_samples is not None:
         command += f" --num-samples {2 * max(spec.num_samples, len(result.state.trials))}"
         console.print("Next: twice as many trials, building on these:")
@@ -502,3 +530,14 @@ def _print_next(result: RunResult, console: Console) -> None:
     else:
         console.print("Next: go on where it stopped:")
     print_command(command, console)
+
+
+def _all_tried(result: RunResult) -> bool:
+    """Whether more trials would change nothing: a grid that is used up."""
+    spec, tried = result.spec, len(result.state.trials)
+    if spec.search != "grid":
+        return False
+    if spec.num_samples is None or tried < spec.num_samples:
+        return True
+    grid = spec.space.grid(spec.search_options.get("points_per_parameter", POINTS_PER_PARAMETER))
+    return sum(1 for _ in islice(grid, tried + 1)) <= tried

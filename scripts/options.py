@@ -17,12 +17,13 @@ from winner import add_winner_options
 
 from raytune_ahu.errors import SpecError
 from raytune_ahu.search import SEARCHERS
+from raytune_ahu.search.auto import AUTO
 from schedulers import SCHEDULERS
 from trainables import ReadyTrainable
 
 DEFAULTS: dict[str, Any] = {
     "data_dir": "data",
-    "search": "bohb",
+    "search": AUTO,
     "scheduler": "asha",
     "num_samples": 40,
     "reduction_factor": 3,
@@ -106,13 +107,20 @@ def make_parser(
     add_own(what)
 
     how = parser.add_argument_group("how to search")
-    how.add_argument("--search", choices=list(SEARCHERS), help="(default bohb)")
+    how.add_argument(
+        "--search",
+        choices=[AUTO, *SEARCHERS],
+        help="auto (the default) chooses by search space and budget, and says why; bohb learns "
+        "from every rung; random, the baseline, learns nothing; grid tries every combination",
+    )
     how.add_argument(
         "--search-option",
         action="append",
         metavar="KEY=VALUE",
-        help="an option of the searcher, may be repeated; bohb: random_fraction, top_fraction, "
-        "n_candidates, engine=hpbandster, ...; grid: points_per_parameter, shuffle",
+        help="an option of the searcher, may be repeated; bohb: model=gp (a Gaussian process over "
+        "all rungs, which auto takes) or kde (the densities of the paper, which --search bohb "
+        "takes), random_fraction, n_candidates, top_fraction (kde), engine=hpbandster, ...; grid: "
+        "points_per_parameter, shuffle",
     )
     how.add_argument(
         "--warm-start",

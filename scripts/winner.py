@@ -387,8 +387,9 @@ def _card(tested: Tested, results: Results) -> ModelCard:
         },
         settings={k: v for k, v in final.settings.items() if k != "data_dir"},
         search=(
-            f"Found by {spec.search} with {spec.scheduler}: {plural(len(results.trials), 'trial')} "
-            f"of at most {plural(spec.max_epochs, 'epoch')}, root seed {spec.seed}."
+            f"Found by {spec.search_label} with {spec.scheduler}: "
+            f"{plural(len(results.trials), 'trial')} of at most "
+            f"{plural(spec.max_epochs, 'epoch')}, root seed {spec.seed}."
         ),
         metric=best.metric,
         validation=best.value,

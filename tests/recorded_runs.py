@@ -143,7 +143,7 @@ def record_run(
         workers: Trials at once.
         hosts: Machines that the workers are spread over.
         diverges_above: Learning rate above which trials of `MixedTask` diverge.
-        spec_fields: More of `ExperimentSpec`.
+        spec_fields: More of `ExperimentSpec`; BOHB with its density model unless it says otherwise.
     """
     built = SearchSpace.from_dict(space or MIXED)
     spec = ExperimentSpec(
@@ -155,7 +155,7 @@ def record_run(
         max_epochs=max_epochs,
         num_samples=num_samples,
         storage_path=str(folder.parent),
-        **spec_fields,
+        **{"search": "bohb", **spec_fields},
     )
     task = task or MixedTask(built, max_epochs, diverges_above, seed=spec.seed)
     folder.mkdir(parents=True)

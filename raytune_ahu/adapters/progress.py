@@ -229,7 +229,7 @@ class LiveProgress:
             parts.append(Text(view.incumbent_line(state.incumbent), style="bold green"))
             parts.append(Text(format_configuration(state.incumbent.configuration), style="green"))
         parts += [Text(notice, style="yellow") for notice in view.notices().values()]
-        title = f"{spec.name}: {spec.search} + {spec.scheduler}"
+        title = f"{spec.name}: {spec.search_label} + {spec.scheduler}"
         return Panel(Group(*parts), title=title, title_align="left")
 
     def _rungs(self) -> Table:

@@ -44,6 +44,7 @@ from raytune_ahu.run_folder import (
     RestoredTrial,
     check_old_run,
     forget_missing,
+    keep_search,
     make_folder,
     reopen_failed,
     restore_point,
@@ -111,7 +112,7 @@ def run(
     """Run an experiment, or go on with one, on the Ray that this process is connected to.
 
     Args:
-        spec: The experiment.
+        spec: The experiment. On a resume, a search that `auto` chose is that of the recorded run.
         trainable: A class of `ray.tune.Trainable`; `step` is one epoch.
         scheduler: A fresh `RayScheduler` around the scheduler that the specification names.
         resume: Whether to go on with the run recorded in `spec.folder`.
@@ -132,6 +133,8 @@ def run(
             nodes of the cluster see it.
         MetricError: If the trainable does not report the metric.
     """
+    if resume:
+        spec = keep_search(spec)
     _check(spec, scheduler.scheduler)
     slots = Slots(spec.resources, spec.max_concurrent)
     slots.check()

@@ -121,7 +121,7 @@ def _labels(runs: Sequence[Results], names: Sequence[str]) -> list[str]:
     """By searcher and scheduler, and by data set where these differ; else each run by its name."""
     if any(run.spec is None for run in runs):
         return list(names)
-    found = [f"{run.spec.search} + {run.spec.scheduler}" for run in runs if run.spec]
+    found = [f"{run.spec.search_label} + {run.spec.scheduler}" for run in runs if run.spec]
     datasets = [_dataset(run) for run in runs]
     if len(set(datasets)) > 1:
         found = [f"{label} on {data}" for label, data in zip(found, datasets, strict=True)]

@@ -1,8 +1,10 @@
 """Searchers: they propose configurations and learn from reports. No Ray, no torch.
 
-`bohb.py` is the one to read; its model is `kde.py`, behind the interface of `model.py`.
+`bohb.py` is the one to read; its models are `kde.py` and `gp.py`, behind the interface of
+`model.py`. `auto.py` says which searcher suits a space and a budget.
 """
 
+from raytune_ahu.search.auto import Choice, choose_search
 from raytune_ahu.search.base import BaseSearcher
 from raytune_ahu.search.bohb import BohbSearcher
 from raytune_ahu.search.grid import GridSearcher
@@ -16,6 +18,7 @@ __all__ = [
     "SEARCHERS",
     "BaseSearcher",
     "BohbSearcher",
+    "Choice",
     "GridSearcher",
     "KdeModel",
     "KdeSettings",
@@ -24,5 +27,6 @@ __all__ = [
     "RandomSearcher",
     "SurrogateModel",
     "build_searcher",
+    "choose_search",
     "searcher_for",
 ]

@@ -20,7 +20,7 @@ from raytune_ahu.search.checks import (
     check_integer,
     check_rung_levels,
 )
-from raytune_ahu.search.gp import GpModel
+from raytune_ahu.search.gp import GpModel, GpSettings
 from raytune_ahu.search.history import History
 from raytune_ahu.search.hpbandster_engine import HpbandsterEngine
 from raytune_ahu.search.kde import KdeModel, KdeSettings
@@ -62,7 +62,8 @@ class BohbSearcher(BaseSearcher):
         mode: Whether the metric is minimised or maximised.
         seed: Root seed of the run.
         rung_levels: Resources at which trials are compared, ascending: those of the scheduler.
-        model: `kde`, or any `SurrogateModel` (which then ignores the options of the density model).
+        model: `kde`, `gp`, or any `SurrogateModel`; other models ignore the options of the density
+            model (but `gp` has `avoid_pending` too).
         engine: `native`, or `hpbandster` (the package must be installed).
         random_fraction: Share of random suggestions once there is a model, in [0, 1].
         top_fraction: Share of good observations, in (0, 1).
@@ -231,5 +232,5 @@ def _make_model(
         return model
     check_choice("model", model, ("kde", "gp"))
     if model == "gp":
-        return GpModel(space.n_choices)
+        return GpModel(space.n_choices, GpSettings(avoid_pending=settings.avoid_pending))
     return KdeModel(space.n_choices, settings)

@@ -14,6 +14,9 @@ from raytune_ahu.types import Configuration
 if TYPE_CHECKING:
     from raytune_ahu.space import SearchSpace
 
+POINTS_PER_PARAMETER = 3
+"""Values of a parameter that does not list its own, unless the user says."""
+
 
 class GridSearcher(BaseSearcher):
     """Proposes the points of `SearchSpace.grid` once each, and then nothing any more.
@@ -45,7 +48,7 @@ class GridSearcher(BaseSearcher):
         *,
         mode: str,
         seed: int,
-        points_per_parameter: int = 3,
+        points_per_parameter: int = POINTS_PER_PARAMETER,
         shuffle: bool = False,
         points_to_evaluate: Sequence[Mapping[str, Any]] = (),
     ) -> None:

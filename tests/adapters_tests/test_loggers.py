@@ -44,6 +44,7 @@ def make_spec(tmp_path, **changes):
         "mode": "min",
         "max_epochs": 4,
         "num_samples": 6,
+        "search": "bohb",
         "grace_period": 1,
         "reduction_factor": 2,
         "storage_path": str(tmp_path),

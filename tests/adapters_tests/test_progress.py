@@ -77,6 +77,7 @@ def test_the_panel_shows_trials_rungs_incumbent_and_budget(recorder, spec):
     view = make_progress(recorder, spec, Console(file=io.StringIO(), force_terminal=True))
     assert isinstance(view, LiveProgress)
     text = shown(view.render())
+    assert "shown: bohb (gp) + asha" in text
     assert "3 of 10 trials: 1 running · 0 paused · 0 completed · 1 stopped · 1 failed" in text
     assert "of 1:00:00 · 5 epochs · 0% model-based" in text
     assert "best accuracy=0.9 at epoch 2 (a)" in text

@@ -47,6 +47,7 @@ def make_spec(tmp_path, **changes):
         "mode": "min",
         "max_epochs": 9,
         "num_samples": 20,
+        "search": "bohb",
         "storage_path": str(tmp_path),
     }
     return ExperimentSpec(**{**fields, **changes})

@@ -90,6 +90,7 @@ def make_spec(folder: Path, **changes: Any) -> ExperimentSpec:
         "mode": "min",
         "max_epochs": 9,
         "num_samples": 15,
+        "search": "bohb",
         "storage_path": str(folder / "runs"),
         "settings": settings,
     }

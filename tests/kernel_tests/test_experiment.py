@@ -9,6 +9,7 @@ import pytest
 from raytune_ahu.errors import SpecError
 from raytune_ahu.experiment import ExperimentSpec
 from raytune_ahu.records import dumps, loads
+from raytune_ahu.run_folder import check_old_run, keep_search, make_folder
 from raytune_ahu.space import SearchSpace
 
 SPACE = SearchSpace.from_dict(
@@ -35,6 +36,7 @@ def make(**changes):
 def test_a_specification_survives_json():
     spec = make(
         time_budget_s=1.5,
+        search="bohb",
         search_options={"random_fraction": 0.2},
         points_to_evaluate=({"optimizer": "sgd", "momentum": 0.5},),
         gpus_per_trial=0.25,
@@ -133,6 +135,75 @@ def test_unknown_missing_and_newer_records_are_refused():
     del data["metric"]
     with pytest.raises(SpecError, match="missing keys \\['metric'\\]"):
         ExperimentSpec.from_dict(data)
+
+
+def test_auto_is_replaced_by_what_it_chose_with_the_reason():
+    spec = make(num_samples=40)
+    assert (spec.search, spec.search_options) == ("bohb", {"model": "gp"})
+    assert spec.search_reason.startswith("bohb with model gp, for 2 parameters and 40 trials")
+    assert spec.search_label == "bohb (gp)"
+    assert make(num_samples=40, search="auto") == spec
+    assert ExperimentSpec.from_dict(loads(dumps(spec.to_dict()))) == spec
+
+
+def test_a_copy_keeps_the_choice_unless_it_names_a_search_or_auto():
+    few = make(num_samples=6)
+    assert few.search == few.search_label == "random"
+    more = few.replace(num_samples=60, prior_trials=[])
+    assert (more.search, more.search_reason) == ("random", few.search_reason)
+    assert ExperimentSpec.from_dict(more.to_dict()) == more
+    anew = more.replace(search="auto", search_options={})
+    assert (anew.search, anew.search_options) == ("bohb", {"model": "gp"})
+    named = anew.replace(search="bohb", search_options={})
+    assert (named.search, named.search_label, named.search_reason) == ("bohb", "bohb", None)
+
+
+def test_a_warm_start_matters_for_the_choice():
+    known = {
+        "configuration": {"optimizer": "adam"},
+        "reports": [[1, 0.5], [3, 0.4]],
+        "failed": False,
+    }
+    spec = make(num_samples=6, prior_trials=(known,))
+    assert spec.search == "bohb"
+    assert spec.search_reason.endswith("begins with 1 earlier trial")
+
+
+def test_a_record_from_before_auto_keeps_its_meaning():
+    data = make(search="bohb", num_samples=4).to_dict()
+    del data["search_reason"]
+    old = ExperimentSpec.from_dict(data)
+    assert (old.search, old.search_options, old.search_reason) == ("bohb", {}, None)
+
+
+def test_a_run_goes_on_with_the_search_that_auto_chose_at_its_beginning(tmp_path):
+    def anew(**changes):
+        return make(**{"storage_path": str(tmp_path), "num_samples": 6, **changes})
+
+    make_folder(anew())
+    more = anew(num_samples=60)
+    assert more.search == "bohb"
+    kept = keep_search(more)
+    assert kept == anew().replace(num_samples=60)
+    assert kept.search == "random"
+    check_old_run(kept)
+    named = anew(search="bohb")
+    assert keep_search(named) is named
+    check_old_run(anew(search="random"))
+    with pytest.raises(SpecError, match="search cannot be changed"):
+        check_old_run(named)
+    with pytest.raises(SpecError, match="search, search_options cannot be changed"):
+        check_old_run(keep_search(anew(num_samples=60, search_options={"n_candidates": 9})))
+    assert keep_search(anew(name="b", num_samples=60)).search == "bohb"
+
+
+def test_a_run_whose_search_was_named_goes_on_with_it_under_auto(tmp_path):
+    def anew(**changes):
+        return make(**{"storage_path": str(tmp_path), "num_samples": 40, **changes})
+
+    make_folder(anew(search="bohb"))
+    kept = keep_search(anew())
+    assert (kept.search, kept.search_options, kept.search_reason) == ("bohb", {}, None)
 
 
 def test_the_folder_of_a_run_is_absolute(tmp_path, monkeypatch):

@@ -268,6 +268,7 @@ def spec(**changes):
         "mode": "min",
         "max_epochs": 9,
         "num_samples": 3,
+        "search": "bohb",
     }
     return ExperimentSpec(**{**fields, **changes})
 

@@ -55,6 +55,14 @@ def test_a_run_by_its_name_gives_text_frames_and_a_page(analyze, run):
     assert f"Report: {folder / 'report.html'}" in out
 
 
+def test_the_reason_of_an_automatic_search_is_told(analyze, tmp_path):
+    record_run(tmp_path / "runs" / "few", num_samples=4, max_epochs=3, search="auto")
+    code, out, _ = analyze("few", "--frames", "none")
+    assert code == 0
+    assert "few: random + asha, 4 trials" in out
+    assert "search: random for 4 trials: fewer than" in out
+
+
 @pytest.mark.slow
 def test_the_output_and_the_format_can_be_chosen(analyze, run, tmp_path):
     code, _, _ = analyze(run, "--output", tmp_path / "out", "--frames", "csv", "--at", "last")

@@ -94,7 +94,8 @@ def test_a_smoke_test_runs_ends_and_says_what_to_type_next(root, tmp_path, name)
     folder = tmp_path / "runs" / "smoke"
     spec = ExperimentSpec.from_dict(read_json(folder / "spec.json")["spec"])
     assert (spec.num_samples, spec.max_epochs) == (6, 3)
-    assert (spec.search, spec.scheduler, spec.metric) == ("bohb", "asha", "validation_accuracy")
+    assert (spec.search, spec.scheduler, spec.metric) == ("random", "asha", "validation_accuracy")
+    assert f"search: {spec.search_reason}\n" in done.stdout
     events = list(read_events(folder))
     assert events[-1]["reason"] == "finished"
     assert sum(event["event"] == "finished" for event in events) == 6
@@ -125,6 +126,28 @@ def test_a_space_file_with_a_prior_is_run_and_recorded(script, tmp_path):
     assert script("--space", "space.yaml", *tiny)[0] == 0
     spec = ExperimentSpec.from_dict(read_json(tmp_path / "runs" / "r" / "spec.json")["spec"])
     assert spec.space.prior.mode() == {"lr": 0.1, "depth": "resnet8"}
+    assert (spec.search, spec.search_options) == ("bohb", {"model": "gp"})
+    assert "begins with your prior" in spec.search_reason
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_a_grid_ends_with_its_last_configuration_and_a_warm_start_begins_with_it(script, tmp_path):
+    (tmp_path / "space.yaml").write_text("lr: {domain: choice, values: [0.1, 0.2]}\n")
+    tiny = ("--max-epochs", "1", "--num-samples", "4", "--train-images", "100")
+    code, out, _ = script("--space", "space.yaml", *tiny, "--name", "g")
+    assert code == 0
+    assert "search: grid for a space of 2 configurations: each is tried once" in out
+    assert out.strip().endswith("Every configuration of the grid has been tried.")
+    (tmp_path / "wider.yaml").write_text("lr: {domain: loguniform, lower: 1e-3, upper: 1.0}\n")
+    code, out, _ = script("--space", "wider.yaml", *tiny, "--name", "w", "--warm-start", "g")
+    assert code == 0
+    assert "fewer than the 8 results in all from which BOHB's model begins" in out
+    assert "search: bohb with model gp, for 1 parameter and 4 trials: " in out
+    assert "begins with 2 earlier trials" in out
+    spec = ExperimentSpec.from_dict(read_json(tmp_path / "runs" / "w" / "spec.json")["spec"])
+    assert (spec.search, spec.search_options) == ("bohb", {"model": "gp"})
 
 
 @pytest.mark.slow
@@ -133,10 +156,13 @@ def test_a_space_file_with_a_prior_is_run_and_recorded(script, tmp_path):
 def test_a_run_is_resumed_by_its_name_with_more_trials(script, tmp_path):
     tiny = ("--max-epochs", "1", "--num-samples", "2", "--name", "r", "--train-images", "100")
     assert script(*tiny)[0] == 0
-    code, out, _ = script("--resume", "r", "--num-samples", "3")
+    code, out, _ = script("--resume", "r", "--num-samples", "3", "--search", "auto")
     assert code == 0
     assert "3 trials" in out
-    assert script("--resume", "--num-samples", "4")[0] == 0
+    assert "search: random for 2 trials" in out
+    assert "(chosen when the run began)" in out
+    assert script("--resume", "--num-samples", "12")[0] == 0
+    assert_refused(script("--resume", "r", "--search", "bohb"), "--search cannot be changed")
     assert_refused(script(*tiny), "'r' exists already", "--resume r")
     assert_refused(script("--resume", "r", "--seed", "1"), "--seed cannot be changed")
     assert_refused(script("--resume", "r", "--smoke-test"), "--smoke-test cannot be changed")
@@ -178,6 +204,12 @@ def test_a_run_is_resumed_by_its_name_with_more_trials(script, tmp_path):
         (["--seed", "-1"], ["seed=-1"]),
         (["--name", "a/b"], ["name='a/b'"]),
         (["--search-option", "colour=red"], ["'colour'", "random_fraction"]),
+        (
+            ["--search-option", "model=kde", "--num-samples", "5"],
+            ["'model' is unknown to search='random', which auto chose for 5 trials", "search bohb"],
+        ),
+        (["--search-option", "shuffle=true"], ["which auto chose with model gp", "--search grid"]),
+        (["--search-option", "model=tree"], ["model='tree'", "'kde', 'gp'"]),
         (["--search-option", "colour"], ["KEY=VALUE"]),
         (["--search-option", "top_fraction=[1"], ["'top_fraction=[1'", "no YAML"]),
         (["--search-option", "a=1", "--search-option", "a=2"], ["given twice"]),
@@ -219,7 +251,6 @@ def test_a_wrong_option_gets_one_line_and_exit_code_2(script, tmp_path, argument
         ("learning_rate: {domain: uniform, lower: 0.1, upper: 1}", ["'learning_rate'", "lr"]),
         ("activation: {domain: choice, values: [relu, swishh]}", ["'swishh'"]),
         ("", ["empty"]),
-        ("lr: {domain: grid_search, values: [0.1, 0.2]}", ["grid"]),
         (
             "lr: {domain: uniform, lower: 0.1, upper: 1, prior: 2}",
             ["space.yaml", "'lr'", "prior=2", "[0.1, 1.0]"],
@@ -237,6 +268,13 @@ def test_a_wrong_option_gets_one_line_and_exit_code_2(script, tmp_path, argument
 def test_a_wrong_space_file_is_refused_before_any_trial(script, tmp_path, text, fragments):
     (tmp_path / "space.yaml").write_text(text)
     assert_refused(script("--space", "space.yaml", "--seed", "3"), *fragments)
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_grid_is_refused_by_the_searchers_that_cannot_take_it(script, tmp_path):
+    (tmp_path / "space.yaml").write_text("lr: {domain: grid_search, values: [0.1, 0.2]}")
+    for search in ("bohb", "random"):
+        assert_refused(script("--space", "space.yaml", "--search", search), "lr", "search='grid'")
     assert not list(tmp_path.glob("runs/*"))
 
 

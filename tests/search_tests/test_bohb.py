@@ -243,7 +243,7 @@ def test_a_density_model_with_other_settings_can_be_handed_in():
         ({"bandwidth_factor": -1.0}, "bandwidth_factor=-1.0"),
         ({"min_bandwidth": 0.0}, "min_bandwidth=0.0"),
         ({"min_points_in_model": 2}, "min_points_in_model=2.*at least 3"),
-        ({"model": "gp"}, "model='gp'"),
+        ({"model": "tree"}, "model='tree'"),
         ({"engine": "other"}, "engine='other'"),
         ({"seed": 1.5}, "seed=1.5"),
     ],

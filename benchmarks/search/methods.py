@@ -74,12 +74,25 @@ class Peer:
         return result
 
 
+GP = {"model": "gp"}
 OURS: dict[str, Ours] = {
+    "ours:gp+promotion": Ours("bohb", "asha-promotion", GP),
+    "ours:gp+asha": Ours("bohb", "asha", GP),
     "ours:bohb+asha": Ours("bohb"),
     "ours:bohb+promotion": Ours("bohb", "asha-promotion"),
     "ours:random+asha": Ours("random"),
     "ours:random+promotion": Ours("random", "asha-promotion"),
     "ours:random+none": Ours("random", "none"),
+    "ours:gp+promotion, eta 4": Ours("bohb", "asha-promotion", GP, {"reduction_factor": 4}),
+    "ours:gp+promotion, eta 2": Ours("bohb", "asha-promotion", GP, {"reduction_factor": 2}),
+    "ours:gp+promotion, 2 brackets": Ours("bohb", "asha-promotion", GP, {"brackets": 2}),
+    "ours:gp+promotion, grace 3": Ours("bohb", "asha-promotion", GP, {"grace_period": 3}),
+    "ours:gp+promotion, 0 % random": Ours(
+        "bohb", "asha-promotion", {**GP, "random_fraction": 0.0}
+    ),
+    "ours:gp+promotion, 33 % random": Ours(
+        "bohb", "asha-promotion", {**GP, "random_fraction": 1 / 3}
+    ),
     "ours:hpbandster+asha": Ours(
         "bohb", search_options={"engine": "hpbandster"}, packages=("hpbandster",)
     ),

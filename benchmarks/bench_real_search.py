@@ -34,7 +34,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pandas as pd
 from real_driver import CONCURRENT, GRACE_PERIOD, REDUCTION_FACTOR, TRAINABLES
 from real_report import RUN, cut, plot, write_report
-from search_report import versions
+from tables import versions
 
 ROOT = Path(__file__).resolve().parent.parent
 DRIVER = ROOT / "benchmarks" / "real_driver.py"
@@ -79,8 +79,8 @@ class Problem:
 
 
 PROBLEMS = {
-    "mnist": Problem("trainables/spaces/mnist.yaml", 6000, 2000),
-    "cifar10": Problem("trainables/spaces/resnet_small.yaml", 2000, 1000, image_size=16),
+    "mnist": Problem("trainables/spaces/mnist.yaml", 3000, 1000),
+    "cifar10": Problem("trainables/spaces/resnet_small.yaml", 1500, 1000, image_size=16),
 }
 """Problems by data set. An epoch of a random configuration takes 0.8 s of CPU on average on mnist
 (at most 2.8 s), 1.2 s on cifar10 (1.8 s), so that 150 epochs take about two minutes."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from search_report import DASHED, markdown, mean_and_error
+from tables import DASHED, markdown, mean_and_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -59,10 +59,11 @@ class AshaStopping(RungScheduler):
 
 
 class AshaPromotion(RungScheduler):
-    """Every trial pauses at its milestone; a free worker promotes the best promotable one.
+    """Trials pause at their milestones; a free worker promotes the best promotable one.
 
     The rule. A report at a milestone (a rung level of the trial's bracket) is recorded in that
-    rung and the trial pauses. It is promotable while it waits there and is among the best
+    rung and the trial pauses, unless `PATIENCE * eta` better ones wait there already: then it is
+    stopped, as they would all have to be promoted before it. A paused trial is promotable while it waits there and is among the best
     floor(n / eta) of the n entries. `next_trial` answers the promotable trial of the highest rung
     level that has one, there the best; None if there is none, and the worker starts a new trial.
     `resume` promotes it: it runs to its next milestone.
@@ -87,6 +88,10 @@ class AshaPromotion(RungScheduler):
       every further report is answered with STOP.
     - **Ended trials** (`finish`) are promotable no more; their entries stay.
 
+    - **Bounded storage**: who pauses keeps a checkpoint. In the paper all trials do, so they pile
+      up; here one pauses only while it is among the first `PATIENCE * eta` of the queue. Trials
+      further back are hardly ever promoted: docs/search.md has what the limit changes.
+
     The paper's loop looks at the rungs below the top, from above, as here. Its `top_k` says
     nothing of ties or of failures.
 
@@ -94,6 +99,8 @@ class AshaPromotion(RungScheduler):
     """
 
     kind = "asha-promotion"
+    PATIENCE = 3
+    """Times eta: how many waiting trials a trial may have ahead of it without being stopped."""
 
     def next_trial(self) -> str | None:
         """The promotable trial of the highest rung; None: start a new trial. No side effects."""
@@ -108,6 +115,8 @@ class AshaPromotion(RungScheduler):
         return None
 
     def _judge(self, trial_id: str, trial: ScheduledTrial, rung: Rung) -> Decision:
+        if rung.n_waiting_before(trial_id) >= self.PATIENCE * self._eta:
+            return Decision.STOP
         self._pause(trial_id, trial, rung)
         return Decision.PAUSE
 

@@ -139,6 +139,11 @@ class Rung:
         entry = self._entries[trial_id]
         insort(self._waiting, (entry.loss, entry.arrival, trial_id))
 
+    def n_waiting_before(self, trial_id: str) -> int:
+        """Count the waiting trials that are ahead of a recorded one."""
+        entry = self._entries[trial_id]
+        return bisect_left(self._waiting, (entry.loss, entry.arrival, trial_id))
+
     def leave(self, trial_id: str) -> None:
         """Take a trial off the waiting list, if it is on it."""
         entry = self._entries[trial_id]

@@ -87,9 +87,7 @@ OURS: dict[str, Ours] = {
     "ours:gp+promotion, eta 2": Ours("bohb", "asha-promotion", GP, {"reduction_factor": 2}),
     "ours:gp+promotion, 2 brackets": Ours("bohb", "asha-promotion", GP, {"brackets": 2}),
     "ours:gp+promotion, grace 3": Ours("bohb", "asha-promotion", GP, {"grace_period": 3}),
-    "ours:gp+promotion, 0 % random": Ours(
-        "bohb", "asha-promotion", {**GP, "random_fraction": 0.0}
-    ),
+    "ours:gp+promotion, 0 % random": Ours("bohb", "asha-promotion", {**GP, "random_fraction": 0.0}),
     "ours:gp+promotion, 33 % random": Ours(
         "bohb", "asha-promotion", {**GP, "random_fraction": 1 / 3}
     ),

@@ -27,6 +27,7 @@ from benchmarks.search import plots, store
 from benchmarks.search.methods import METHODS, STOCK
 from benchmarks.search.ranking import Comparison, compare, mean_ranks
 from benchmarks.search.store import REGRETS, SHARES, column
+from benchmarks.tables import markdown, mean_and_error
 
 READ_AT = (0.1, 0.25, 0.5, 1.0)
 """Shares of the budget in the tables."""
@@ -93,22 +94,6 @@ def common(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 # ---------------------------------------------------------------------------------------- tables
-
-
-def mean_and_error(values: pd.Series) -> str:
-    """Write mean and standard error."""
-    error = f" ± {values.sem():.3f}" if len(values) > 1 else ""
-    return f"{values.mean():.3f}{error}"
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """Write a table of strings; the index is the first column."""
-    lines = [
-        [str(frame.index.name), *map(str, frame.columns)],
-        ["---"] * (1 + len(frame.columns)),
-        *([str(name), *map(str, row)] for name, row in zip(frame.index, frame.values, strict=True)),
-    ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def regret_table(rows: pd.DataFrame) -> str:

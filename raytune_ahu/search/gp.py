@@ -94,7 +94,7 @@ class GpModel:
     def __init__(self, n_choices: Ints, settings: GpSettings | None = None) -> None:
         self.settings = settings if settings is not None else GpSettings()
         self._columns = Columns(n_choices)
-        self._fitted: tuple[tuple[int, int, int], Hyperparameters] | None = None
+        self._fitted: tuple[tuple[bytes, ...], Hyperparameters] | None = None
         self._process: GaussianProcess | None = None
         self._best = 0.0
         self._centres: Floats = np.empty((0, len(n_choices)))
@@ -175,8 +175,9 @@ class GpModel:
         while math.ceil(count * _REFIT_GROWTH) <= len(rows):
             count = math.ceil(count * _REFIT_GROWTH)
         first = rows[:count]
-        # what they are fitted to; a repeated epoch changes little and is not worth a new fit
-        key = (count, int(observations.trial[first[-1]]), int(observations.resource[first[-1]]))
+        # all that they depend on: a restored search, which knows no fit, must find the same
+        columns = observations.trial, observations.resource, observations.loss
+        key = tuple(column[first].tobytes() for column in columns)
         if self._fitted is None or self._fitted[0] != key:
             if count > _FIT_POINTS:
                 drawn = np.random.default_rng(count).permutation(count)[:_FIT_POINTS]

@@ -111,7 +111,7 @@ def make_parser(
         "--search-option",
         action="append",
         metavar="KEY=VALUE",
-        help="an option of the searcher, may be repeated; bohb: random_fraction, top_fraction, "
+        help="an option of the searcher, may be repeated; bohb: model=gp, random_fraction, "
         "n_candidates, engine=hpbandster, ...; grid: points_per_parameter, shuffle",
     )
     how.add_argument(

@@ -41,6 +41,9 @@ _FAILURE_POINTS = 300
 _QUANTILES = ndtri((np.arange(64) + 0.5) / 64)
 """Standard normal numbers that stand for the distribution in an expectation."""
 
+_LARGEST = 1e300
+"""Losses beyond this are still ranked, but their differences may be no floats."""
+
 
 @dataclass(frozen=True, slots=True)
 class GpSettings:
@@ -70,8 +73,8 @@ class GpModel:
        together; earlier runs (a warm start) are ranked by themselves.
     2. A `GaussianProcess` over configuration and depth, of at most `max_points` observations: half
        of them the best ones, a quarter those of the highest rungs, the rest drawn from the others.
-       Its hyperparameters are fitted each time the observations have grown by a quarter, to the
-       first so many of them: so a restored search has the same.
+       Its hyperparameters are fitted each time this run's observations have grown by a quarter, to
+       the first so many of them, and those of earlier runs: so a restored search has the same.
     3. Expected improvement of a new trial at the last rung level over the best target seen in this
        run at any level. Running trials that nothing was heard of count as observed with what is
        predicted for them.
@@ -153,14 +156,17 @@ class GpModel:
             score = score + self._failures.log_success(features)
         return score
 
-    def expected_improvement(self, vector: Floats) -> float:
+    def expected_improvement(self, vector: Floats) -> float | None:
         """Return the expected gain in units of the metric, from 64 quantiles of the prediction.
 
         Targets are turned back into losses through the losses seen; beyond the best of them the
-        line goes on with the slope of the best tenth.
+        line goes on with the slope of the best tenth. None where losses are too large to be
+        subtracted.
         """
         mean, deviation = self.process.predict(self._columns.features(vector[None], 1.0))
         losses = self._losses
+        if max(losses[-1], -losses[0]) > _LARGEST:
+            return None
         scores = ndtri((np.arange(len(losses)) + 0.5) / len(losses))
         tenth = min(max(1, len(losses) // 10), len(losses) - 1)
         drawn = mean[0] + deviation[0] * _QUANTILES
@@ -171,17 +177,23 @@ class GpModel:
         return max(0.0, float(np.maximum(gain, 0.0).mean()))
 
     def _hyperparameters(self, observations: Observations, rows: Ints) -> Hyperparameters:
-        count = self.settings.min_observations
-        while math.ceil(count * _REFIT_GROWTH) <= len(rows):
+        n_own = int(np.count_nonzero(observations.trial[rows] >= observations.n_prior))
+        n_earlier = len(rows) - n_own  # these come first
+        least = self.settings.min_observations
+        count = least if n_own >= least else max(0, least - n_earlier)
+        while count and math.ceil(count * _REFIT_GROWTH) <= n_own:
             count = math.ceil(count * _REFIT_GROWTH)
-        first = rows[:count]
+        first = rows[: n_earlier + count]
         # all that they depend on: a restored search, which knows no fit, must find the same
         columns = observations.trial, observations.resource, observations.loss
         key = tuple(column[first].tobytes() for column in columns)
         if self._fitted is None or self._fitted[0] != key:
-            if count > _FIT_POINTS:
-                drawn = np.random.default_rng(count).permutation(count)[:_FIT_POINTS]
-                first = first[np.sort(drawn)]
+            if len(first) > _FIT_POINTS:
+                rng = np.random.default_rng(count)
+                most = max(_FIT_POINTS // 2, _FIT_POINTS - n_earlier)
+                own = n_earlier + rng.permutation(count)[:most]
+                earlier = rng.permutation(n_earlier)[: _FIT_POINTS - len(own)]
+                first = first[np.sort(np.concatenate([earlier, own]))]
             target = _targets(
                 observations.loss[first], observations.trial[first] >= observations.n_prior
             )
@@ -280,11 +292,11 @@ def log_expected_improvement(best: float, mean: Floats, deviation: Floats) -> Fl
     z = (best - mean) / deviation
     log_density = -0.5 * np.square(z) - 0.5 * math.log(2 * math.pi)
     # z Phi(z) + phi(z): directly, and far out by its asymptotic series
-    near = np.maximum(z, -5.0)
+    near = np.maximum(z, -25.0)
     direct = np.log(near * ndtr(near) + np.exp(-0.5 * near * near) / math.sqrt(2 * math.pi))
-    far = np.minimum(z, -5.0)
+    far = np.minimum(z, -25.0)
     tail = log_density - 2.0 * np.log(-far) + np.log1p(-3.0 / np.square(far))
-    return np.log(deviation) + np.where(z > -5.0, direct, tail)
+    return np.log(deviation) + np.where(z > -25.0, direct, tail)
 
 
 def _targets(loss: Floats, is_own: NDArray[np.bool_]) -> Floats:

@@ -279,7 +279,7 @@ def test_a_correlation_of_one_pools_the_runs_and_one_of_zero_forgets_the_earlier
 
 @pytest.mark.parametrize("scale", [0.02, 0.3, 3.0])
 def test_single_precision_is_good_enough_to_rank_by(scale):
-    """Against the same formulas in double precision; 0.02 is about the shortest of length scales."""
+    """Against the same formulas in double precision; 0.02 is about the shortest scale."""
     rng = np.random.default_rng(0)
     columns = numeric(4)
     h = made(4, length_scales=np.full(5, scale), noise=2e-3, trial=2e-3)

@@ -38,6 +38,8 @@ _CENTRES = 10
 """Best trials around which candidates are drawn."""
 _FAILURE_POINTS = 300
 """Failed, and other, trials that the chance of failure is learned from, at most: the newest."""
+_SHARPNESS = (1.0, 2.0, 4.0, 8.0)
+"""How much narrower than the kernel of the process that of failures may be."""
 _QUANTILES = ndtri((np.arange(64) + 0.5) / 64)
 """Standard normal numbers that stand for the distribution in an expectation."""
 
@@ -78,9 +80,12 @@ class GpModel:
     3. Expected improvement of a new trial at the last rung level over the best target seen in this
        run at any level. Running trials that nothing was heard of count as observed with what is
        predicted for them.
-    4. Failed trials are no observations. Where there are some, the expected improvement is
-       multiplied by the chance of success: the share of successful ones among the trials nearby
-       (weighted by the kernel of the process), with one trial's weight on the share among all.
+    4. Where trials have failed, the expected improvement is multiplied by the chance of success:
+       the share of successful ones among the trials nearby, with one trial's weight on the share
+       among all. Nearness is the kernel of the process, or one 2, 4 or 8 times as narrow: whichever
+       foretells best what became of each trial from all the others. Failed trials of which failure
+       was to be expected (a chance of success below 1/2) are observations, worse than all others;
+       those that failed by chance are none.
 
     Candidates are drawn uniformly, around the best trials, and around the best of both.
 
@@ -103,6 +108,7 @@ class GpModel:
         self._centres: Floats = np.empty((0, len(n_choices)))
         self._failures: _Failures | None = None
         self._losses: Floats = np.empty(0)
+        self._n_ranked = 0
 
     @property
     def process(self) -> GaussianProcess:
@@ -121,21 +127,26 @@ class GpModel:
         rows = np.flatnonzero(np.isfinite(observations.loss))
         if len(rows) < self.settings.min_observations:
             return None
+        hyperparameters = self._hyperparameters(observations, rows)
+        self._failures = _Failures.of(observations, self._columns, hyperparameters)
+        n = len(rows)
+        if self._failures is not None:
+            rows = np.concatenate([rows, self._failures.expected(observations)])
         is_own = observations.trial[rows] >= observations.n_prior
         target = _targets(observations.loss[rows], is_own)
-        hyperparameters = self._hyperparameters(observations, rows)
         chosen = _choose(observations, rows, target, is_own, self.settings.max_points)
         data = self._data(observations, rows[chosen], target[chosen])
         self._process = GaussianProcess(
             self._columns, data, hyperparameters, self._pending(observations)
         )
-        matters = is_own if is_own.any() else np.ones(len(rows), bool)
-        own = rows[matters]
-        self._best = float(target[matters].min())
-        self._losses = np.sort(observations.loss[own])
-        ranking = observations.trial[own[np.argsort(target[matters], kind="stable")]]
+        matters = is_own[:n] if is_own[:n].any() else np.ones(n, bool)
+        own, score = rows[:n][matters], target[:n][matters]
+        order = np.argsort(score, kind="stable")
+        self._best = float(score[order[0]])
+        self._losses = observations.loss[own[order]]
+        self._n_ranked = np.count_nonzero(is_own) if is_own[:n].any() else n
+        ranking = observations.trial[own[order]]
         self._centres = observations.configurations[_first_distinct(ranking, _CENTRES)]
-        self._failures = _Failures.of(observations, self._columns, hyperparameters)
         return int(observations.resource[own].max())
 
     def propose(self, n: int, rng: np.random.Generator) -> Floats:
@@ -167,7 +178,7 @@ class GpModel:
         losses = self._losses
         if max(losses[-1], -losses[0]) > _LARGEST:
             return None
-        scores = ndtri((np.arange(len(losses)) + 0.5) / len(losses))
+        scores = ndtri((np.arange(len(losses)) + 0.5) / self._n_ranked)
         tenth = min(max(1, len(losses) // 10), len(losses) - 1)
         drawn = mean[0] + deviation[0] * _QUANTILES
         gain = losses[0] - np.interp(drawn, scores, losses)
@@ -244,8 +255,8 @@ class _Failures:
     """(t, f) features of trials in units of length scales, the failed ones first."""
     weight: Floats
     """(t,) how many trials each stands for."""
-    n_failed: int
-    """Rows of `points` that failed."""
+    failed: Ints
+    """The failed trials."""
     scale: Floats
     """(f,) length scales."""
 
@@ -264,21 +275,44 @@ class _Failures:
         share = [len(g) / max(len(k), 1) for g, k in zip(groups, kept, strict=True)]
         scale = hyperparameters.length_scales[columns.owner]
         vectors = observations.configurations[np.concatenate(kept)]
-        return cls(
-            points=(columns.features(vectors, 1.0) / scale).astype(np.float32),
-            weight=np.repeat(share, [len(k) for k in kept]),
-            n_failed=len(bad[-_FAILURE_POINTS:]),
-            scale=scale,
-        )
+        features = columns.features(vectors, 1.0)
+        weight = np.repeat(share, [len(k) for k in kept])
+        scales = [scale / sharpness for sharpness in _SHARPNESS]
+        tried = [cls((features / s).astype(np.float32), weight, kept[0], s) for s in scales]
+        return max(tried, key=cls._log_likelihood)
 
     def log_success(self, features: Floats) -> Floats:
         """Return (m,) log chance of success, relative to the share of success among all trials."""
         near = matern((features / self.scale).astype(np.float32), self.points) * self.weight
-        total = near.sum(axis=1)
-        good = total - near[:, : self.n_failed].sum(axis=1)
-        share = 1.0 - self.weight[: self.n_failed].sum() / self.weight.sum()
-        share = max(share, 1.0 / (1.0 + self.weight.sum()))
-        return np.asarray(np.log((good + share) / (total + 1.0) / share), np.float64)
+        return np.asarray(np.log(self._chance(near) / self._share()))
+
+    def expected(self, observations: Observations) -> Ints:
+        """Rows of the failures that the other trials foretell: a chance of success below 1/2."""
+        chance = self._chance_by_others()[: len(self.failed)]
+        is_expected = np.isin(observations.trial, self.failed[chance < 0.5])
+        return np.flatnonzero(is_expected & ~np.isfinite(observations.loss))
+
+    def _share(self) -> float:
+        """Share of success among all trials, as if one of them had succeeded at least."""
+        total = self.weight.sum()
+        good = self.weight[len(self.failed) :].sum()
+        return float(max(good / total, 1.0 / (1.0 + total)))
+
+    def _chance(self, near: Floats) -> Floats:
+        """Chance of success (m,), given the weights (m, t) of the trials there."""
+        good = near[:, len(self.failed) :].sum(axis=1)
+        return np.asarray((good + self._share()) / (near.sum(axis=1) + 1.0), np.float64)
+
+    def _chance_by_others(self) -> Floats:
+        near = matern(self.points, self.points) * self.weight
+        np.fill_diagonal(near, 0.0)
+        return self._chance(near)
+
+    def _log_likelihood(self) -> float:
+        chance = self._chance_by_others()
+        n = len(self.failed)
+        is_right = np.concatenate([1.0 - chance[:n], chance[n:]])
+        return float(self.weight @ np.log(np.maximum(is_right, 1e-9)))
 
 
 def log_expected_improvement(best: float, mean: Floats, deviation: Floats) -> Floats:

@@ -144,7 +144,7 @@ class GpModel:
         order = np.argsort(score, kind="stable")
         self._best = float(score[order[0]])
         self._losses = observations.loss[own[order]]
-        self._n_ranked = np.count_nonzero(is_own) if is_own[:n].any() else n
+        self._n_ranked = int(np.count_nonzero(is_own)) if is_own[:n].any() else n
         ranking = observations.trial[own[order]]
         self._centres = observations.configurations[_first_distinct(ranking, _CENTRES)]
         return int(observations.resource[own].max())

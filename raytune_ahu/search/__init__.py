@@ -7,6 +7,7 @@
 from raytune_ahu.search.auto import Choice, choose_search
 from raytune_ahu.search.base import BaseSearcher
 from raytune_ahu.search.bohb import BohbSearcher
+from raytune_ahu.search.gp import GpModel, GpSettings
 from raytune_ahu.search.grid import GridSearcher
 from raytune_ahu.search.kde import KdeModel, KdeSettings
 from raytune_ahu.search.model import Observations, SurrogateModel
@@ -19,6 +20,8 @@ __all__ = [
     "BaseSearcher",
     "BohbSearcher",
     "Choice",
+    "GpModel",
+    "GpSettings",
     "GridSearcher",
     "KdeModel",
     "KdeSettings",

@@ -8,6 +8,7 @@ takes the rung levels as the budgets of its model. Start with `BohbSearcher`; th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -62,20 +63,23 @@ class BohbSearcher(BaseSearcher):
         mode: Whether the metric is minimised or maximised.
         seed: Root seed of the run.
         rung_levels: Resources at which trials are compared, ascending: those of the scheduler.
-        model: `kde`, `gp`, or any `SurrogateModel`; other models ignore the options of the density
-            model (but `gp` has `avoid_pending` too).
+        model: `kde`, `gp`, or any `SurrogateModel`.
         engine: `native`, or `hpbandster` (the package must be installed).
         random_fraction: Share of random suggestions once there is a model, in [0, 1].
-        top_fraction: Share of good observations, in (0, 1).
         n_candidates: Candidates that are scored per suggestion, >= 1.
-        bandwidth_factor: Widening of the bandwidth when candidates are drawn, > 0.
-        min_bandwidth: Floor of the bandwidths, in [1e-4, 1].
-        min_points_in_model: Least number of good observations, >= d + 1 (None: d + 1).
-        avoid_pending: Whether to stay away from configurations that are running, see `KdeModel`.
+        top_fraction: Of `kde`: share of good observations, in (0, 1).
+        bandwidth_factor: Of `kde`: widening of the bandwidth when candidates are drawn, > 0.
+        min_bandwidth: Of `kde`: floor of the bandwidths, in [1e-4, 1].
+        min_points_in_model: Of `kde`: least number of good observations, >= d + 1.
+        max_points: Of `gp`: observations in the model at most, >= 20.
+        min_observations: Of `gp`: finite observations before there is a model, >= 2.
+        avoid_pending: Of both: whether to stay away from configurations that are running.
         points_to_evaluate: Configurations to try first; partial ones are completed at random.
 
+    Options that are None take their value from the model: `KdeSettings`, `GpSettings`.
+
     Raises:
-        SpecError: If an argument is out of its range.
+        SpecError: If an argument is out of its range, or an option of another model is given.
         SpaceError: If a point is not legal in the space.
         OptionalDependencyError: If hpbandster is asked for and not installed.
     """
@@ -85,11 +89,13 @@ class BohbSearcher(BaseSearcher):
         "model",
         "engine",
         "random_fraction",
-        "top_fraction",
         "n_candidates",
+        "top_fraction",
         "bandwidth_factor",
         "min_bandwidth",
         "min_points_in_model",
+        "max_points",
+        "min_observations",
         "avoid_pending",
     )
 
@@ -103,26 +109,30 @@ class BohbSearcher(BaseSearcher):
         model: str | SurrogateModel = "kde",
         engine: str = "native",
         random_fraction: float | None = None,
-        top_fraction: float = 0.15,
         n_candidates: int | None = None,
-        bandwidth_factor: float = 3.0,
-        min_bandwidth: float = 1e-3,
+        top_fraction: float | None = None,
+        bandwidth_factor: float | None = None,
+        min_bandwidth: float | None = None,
         min_points_in_model: int | None = None,
-        avoid_pending: bool = True,
+        max_points: int | None = None,
+        min_observations: int | None = None,
+        avoid_pending: bool | None = None,
         points_to_evaluate: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         check_no_grid(space, self.name)
         check_choice("engine", engine, ("native", "hpbandster"))
         if engine == "hpbandster" and model != "kde":
             raise SpecError("engine='hpbandster' has only model='kde'; use engine='native'")
-        settings = KdeSettings(
-            top_fraction=top_fraction,
-            bandwidth_factor=bandwidth_factor,
-            min_bandwidth=min_bandwidth,
-            min_points_in_model=min_points_in_model,
-            avoid_pending=avoid_pending,
-        )
-        self._model = _make_model(space, model, settings)
+        options = {
+            "top_fraction": top_fraction,
+            "bandwidth_factor": bandwidth_factor,
+            "min_bandwidth": min_bandwidth,
+            "min_points_in_model": min_points_in_model,
+            "max_points": max_points,
+            "min_observations": min_observations,
+            "avoid_pending": avoid_pending,
+        }
+        self._model = _make_model(space, model, options)
         self._random_fraction = check_fraction(
             "random_fraction",
             self._model.random_fraction if random_fraction is None else random_fraction,
@@ -145,13 +155,13 @@ class BohbSearcher(BaseSearcher):
         )
         self._prior = space.prior
         self._engine: HpbandsterEngine | None = None
-        if engine == "hpbandster":
+        if engine == "hpbandster" and isinstance(self._model, KdeModel):
             self._engine = HpbandsterEngine(
                 space.n_choices,
                 seed=self._seed,
                 random_fraction=self._random_fraction,
                 n_candidates=self._n_candidates,
-                settings=settings,
+                settings=self._model.settings,
             )
 
     def _propose(self) -> Proposal:
@@ -226,11 +236,21 @@ class BohbSearcher(BaseSearcher):
 
 
 def _make_model(
-    space: SearchSpace, model: str | SurrogateModel, settings: KdeSettings
+    space: SearchSpace, model: str | SurrogateModel, options: Mapping[str, Any]
 ) -> SurrogateModel:
+    given = {name: value for name, value in options.items() if value is not None}
     if not isinstance(model, str):
+        _refuse_others(given, (), f"a {type(model).__name__} of your own")
         return model
     check_choice("model", model, ("kde", "gp"))
+    settings = GpSettings if model == "gp" else KdeSettings
+    _refuse_others(given, [field.name for field in fields(settings)], f"model={model!r}")
     if model == "gp":
-        return GpModel(space.n_choices, GpSettings(avoid_pending=settings.avoid_pending))
-    return KdeModel(space.n_choices, settings)
+        return GpModel(space.n_choices, GpSettings(**given))
+    return KdeModel(space.n_choices, KdeSettings(**given))
+
+
+def _refuse_others(given: Mapping[str, Any], known: Sequence[str], model: str) -> None:
+    for name, value in given.items():
+        if name not in known:
+            raise SpecError(f"{name}={value!r} has no effect on {model}; leave it out")

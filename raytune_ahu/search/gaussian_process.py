@@ -233,7 +233,7 @@ class GaussianProcess:
     ) -> None:
         self.hyperparameters = h = hyperparameters
         self._scale = h.length_scales[columns.owner]
-        points, source = data.features / self._scale, data.source
+        points, source = self._scaled(data.features), data.source
         covariance = h.signal * matern(points, points)
         covariance *= self._link(source, source)
         covariance += h.trial * (data.trial[:, None] == data.trial)
@@ -244,7 +244,7 @@ class GaussianProcess:
         """Prior mean of the targets."""
         target = data.target - self.mean
         if pending is not None and len(pending):
-            running = pending / self._scale
+            running = self._scaled(pending)
             here = np.ones(len(running), np.int64)
             cross = h.signal * matern(points, running) * self._link(source, here)
             inner = h.signal * matern(running, running)
@@ -272,7 +272,7 @@ class GaussianProcess:
             The mean, and the deviation of what configuration and resource explain: neither the
             trial's own term nor the noise is in it.
         """
-        points = (features / self._scale).astype(np.float32)
+        points = self._scaled(features).astype(np.float32)
         cross = matern(self._points, points)
         cross *= np.float32(self.hyperparameters.signal) * self._from_here
         mean = cross.T @ self._weights
@@ -280,6 +280,10 @@ class GaussianProcess:
         variance = self.hyperparameters.signal - np.einsum("ij,ij->j", half, half)
         deviation = np.sqrt(np.maximum(variance.astype(np.float64), _JITTER))
         return mean.astype(np.float64) + self.mean, deviation
+
+    def _scaled(self, features: Floats) -> Floats:
+        # around 0: squares of large numbers would cost digits in single precision
+        return (features - 0.5) / self._scale
 
     def _link(self, one: Ints, other: Ints) -> Floats:
         return np.where(one[:, None] == other, 1.0, self.hyperparameters.correlation)

@@ -38,8 +38,13 @@ _CENTRES = 10
 """Best trials around which candidates are drawn."""
 _FAILURE_POINTS = 300
 """Failed, and other, trials that the chance of failure is learned from, at most: the newest."""
+_SHARPNESS = (1.0, 2.0, 4.0, 8.0)
+"""How much narrower than the kernel of the process that of failures may be."""
 _QUANTILES = ndtri((np.arange(64) + 0.5) / 64)
 """Standard normal numbers that stand for the distribution in an expectation."""
+
+_LARGEST = 1e300
+"""Losses beyond this are still ranked, but their differences may be no floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +75,17 @@ class GpModel:
        together; earlier runs (a warm start) are ranked by themselves.
     2. A `GaussianProcess` over configuration and depth, of at most `max_points` observations: half
        of them the best ones, a quarter those of the highest rungs, the rest drawn from the others.
-       Its hyperparameters are fitted each time the observations have grown by a quarter, to the
-       first so many of them: so a restored search has the same.
+       Its hyperparameters are fitted each time this run's observations have grown by a quarter, to
+       the first so many of them, and those of earlier runs: so a restored search has the same.
     3. Expected improvement of a new trial at the last rung level over the best target seen in this
        run at any level. Running trials that nothing was heard of count as observed with what is
        predicted for them.
-    4. Failed trials are no observations. Where there are some, the expected improvement is
-       multiplied by the chance of success: the share of successful ones among the trials nearby
-       (weighted by the kernel of the process), with one trial's weight on the share among all.
+    4. Where trials have failed, the expected improvement is multiplied by the chance of success:
+       the share of successful ones among the trials nearby, with one trial's weight on the share
+       among all. Nearness is the kernel of the process, or one 2, 4 or 8 times as narrow: whichever
+       foretells best what became of each trial from all the others. Failed trials of which failure
+       was to be expected (a chance of success below 1/2) are observations, worse than all others;
+       those that failed by chance are none.
 
     Candidates are drawn uniformly, around the best trials, and around the best of both.
 
@@ -94,12 +102,13 @@ class GpModel:
     def __init__(self, n_choices: Ints, settings: GpSettings | None = None) -> None:
         self.settings = settings if settings is not None else GpSettings()
         self._columns = Columns(n_choices)
-        self._fitted: tuple[tuple[int, int, int], Hyperparameters] | None = None
+        self._fitted: tuple[tuple[bytes, ...], Hyperparameters] | None = None
         self._process: GaussianProcess | None = None
         self._best = 0.0
         self._centres: Floats = np.empty((0, len(n_choices)))
         self._failures: _Failures | None = None
         self._losses: Floats = np.empty(0)
+        self._n_ranked = 0
 
     @property
     def process(self) -> GaussianProcess:
@@ -118,21 +127,26 @@ class GpModel:
         rows = np.flatnonzero(np.isfinite(observations.loss))
         if len(rows) < self.settings.min_observations:
             return None
+        hyperparameters = self._hyperparameters(observations, rows)
+        self._failures = _Failures.of(observations, self._columns, hyperparameters)
+        n = len(rows)
+        if self._failures is not None:
+            rows = np.concatenate([rows, self._failures.expected(observations)])
         is_own = observations.trial[rows] >= observations.n_prior
         target = _targets(observations.loss[rows], is_own)
-        hyperparameters = self._hyperparameters(observations, rows)
         chosen = _choose(observations, rows, target, is_own, self.settings.max_points)
         data = self._data(observations, rows[chosen], target[chosen])
         self._process = GaussianProcess(
             self._columns, data, hyperparameters, self._pending(observations)
         )
-        matters = is_own if is_own.any() else np.ones(len(rows), bool)
-        own = rows[matters]
-        self._best = float(target[matters].min())
-        self._losses = np.sort(observations.loss[own])
-        ranking = observations.trial[own[np.argsort(target[matters], kind="stable")]]
+        matters = is_own[:n] if is_own[:n].any() else np.ones(n, bool)
+        own, score = rows[:n][matters], target[:n][matters]
+        order = np.argsort(score, kind="stable")
+        self._best = float(score[order[0]])
+        self._losses = observations.loss[own[order]]
+        self._n_ranked = int(np.count_nonzero(is_own)) if is_own[:n].any() else n
+        ranking = observations.trial[own[order]]
         self._centres = observations.configurations[_first_distinct(ranking, _CENTRES)]
-        self._failures = _Failures.of(observations, self._columns, hyperparameters)
         return int(observations.resource[own].max())
 
     def propose(self, n: int, rng: np.random.Generator) -> Floats:
@@ -153,15 +167,18 @@ class GpModel:
             score = score + self._failures.log_success(features)
         return score
 
-    def expected_improvement(self, vector: Floats) -> float:
+    def expected_improvement(self, vector: Floats) -> float | None:
         """Return the expected gain in units of the metric, from 64 quantiles of the prediction.
 
         Targets are turned back into losses through the losses seen; beyond the best of them the
-        line goes on with the slope of the best tenth.
+        line goes on with the slope of the best tenth. None where losses are too large to be
+        subtracted.
         """
         mean, deviation = self.process.predict(self._columns.features(vector[None], 1.0))
         losses = self._losses
-        scores = ndtri((np.arange(len(losses)) + 0.5) / len(losses))
+        if max(losses[-1], -losses[0]) > _LARGEST:
+            return None
+        scores = ndtri((np.arange(len(losses)) + 0.5) / self._n_ranked)
         tenth = min(max(1, len(losses) // 10), len(losses) - 1)
         drawn = mean[0] + deviation[0] * _QUANTILES
         gain = losses[0] - np.interp(drawn, scores, losses)
@@ -171,16 +188,23 @@ class GpModel:
         return max(0.0, float(np.maximum(gain, 0.0).mean()))
 
     def _hyperparameters(self, observations: Observations, rows: Ints) -> Hyperparameters:
-        count = self.settings.min_observations
-        while math.ceil(count * _REFIT_GROWTH) <= len(rows):
+        n_own = int(np.count_nonzero(observations.trial[rows] >= observations.n_prior))
+        n_earlier = len(rows) - n_own  # these come first
+        least = self.settings.min_observations
+        count = least if n_own >= least else max(0, least - n_earlier)
+        while count and math.ceil(count * _REFIT_GROWTH) <= n_own:
             count = math.ceil(count * _REFIT_GROWTH)
-        first = rows[:count]
-        # what they are fitted to; a repeated epoch changes little and is not worth a new fit
-        key = (count, int(observations.trial[first[-1]]), int(observations.resource[first[-1]]))
+        first = rows[: n_earlier + count]
+        # all that they depend on: a restored search, which knows no fit, must find the same
+        columns = observations.trial, observations.resource, observations.loss
+        key = tuple(column[first].tobytes() for column in columns)
         if self._fitted is None or self._fitted[0] != key:
-            if count > _FIT_POINTS:
-                drawn = np.random.default_rng(count).permutation(count)[:_FIT_POINTS]
-                first = first[np.sort(drawn)]
+            if len(first) > _FIT_POINTS:
+                rng = np.random.default_rng(count)
+                most = max(_FIT_POINTS // 2, _FIT_POINTS - n_earlier)
+                own = n_earlier + rng.permutation(count)[:most]
+                earlier = rng.permutation(n_earlier)[: _FIT_POINTS - len(own)]
+                first = first[np.sort(np.concatenate([earlier, own]))]
             target = _targets(
                 observations.loss[first], observations.trial[first] >= observations.n_prior
             )
@@ -231,8 +255,8 @@ class _Failures:
     """(t, f) features of trials in units of length scales, the failed ones first."""
     weight: Floats
     """(t,) how many trials each stands for."""
-    n_failed: int
-    """Rows of `points` that failed."""
+    failed: Ints
+    """The failed trials."""
     scale: Floats
     """(f,) length scales."""
 
@@ -251,21 +275,44 @@ class _Failures:
         share = [len(g) / max(len(k), 1) for g, k in zip(groups, kept, strict=True)]
         scale = hyperparameters.length_scales[columns.owner]
         vectors = observations.configurations[np.concatenate(kept)]
-        return cls(
-            points=(columns.features(vectors, 1.0) / scale).astype(np.float32),
-            weight=np.repeat(share, [len(k) for k in kept]),
-            n_failed=len(bad[-_FAILURE_POINTS:]),
-            scale=scale,
-        )
+        features = columns.features(vectors, 1.0)
+        weight = np.repeat(share, [len(k) for k in kept])
+        scales = [scale / sharpness for sharpness in _SHARPNESS]
+        tried = [cls((features / s).astype(np.float32), weight, kept[0], s) for s in scales]
+        return max(tried, key=cls._log_likelihood)
 
     def log_success(self, features: Floats) -> Floats:
         """Return (m,) log chance of success, relative to the share of success among all trials."""
         near = matern((features / self.scale).astype(np.float32), self.points) * self.weight
-        total = near.sum(axis=1)
-        good = total - near[:, : self.n_failed].sum(axis=1)
-        share = 1.0 - self.weight[: self.n_failed].sum() / self.weight.sum()
-        share = max(share, 1.0 / (1.0 + self.weight.sum()))
-        return np.asarray(np.log((good + share) / (total + 1.0) / share), np.float64)
+        return np.asarray(np.log(self._chance(near) / self._share()))
+
+    def expected(self, observations: Observations) -> Ints:
+        """Rows of the failures that the other trials foretell: a chance of success below 1/2."""
+        chance = self._chance_by_others()[: len(self.failed)]
+        is_expected = np.isin(observations.trial, self.failed[chance < 0.5])
+        return np.flatnonzero(is_expected & ~np.isfinite(observations.loss))
+
+    def _share(self) -> float:
+        """Share of success among all trials, as if one of them had succeeded at least."""
+        total = self.weight.sum()
+        good = self.weight[len(self.failed) :].sum()
+        return float(max(good / total, 1.0 / (1.0 + total)))
+
+    def _chance(self, near: Floats) -> Floats:
+        """Chance of success (m,), given the weights (m, t) of the trials there."""
+        good = near[:, len(self.failed) :].sum(axis=1)
+        return np.asarray((good + self._share()) / (near.sum(axis=1) + 1.0), np.float64)
+
+    def _chance_by_others(self) -> Floats:
+        near = matern(self.points, self.points) * self.weight
+        np.fill_diagonal(near, 0.0)
+        return self._chance(near)
+
+    def _log_likelihood(self) -> float:
+        chance = self._chance_by_others()
+        n = len(self.failed)
+        is_right = np.concatenate([1.0 - chance[:n], chance[n:]])
+        return float(self.weight @ np.log(np.maximum(is_right, 1e-9)))
 
 
 def log_expected_improvement(best: float, mean: Floats, deviation: Floats) -> Floats:
@@ -279,11 +326,11 @@ def log_expected_improvement(best: float, mean: Floats, deviation: Floats) -> Fl
     z = (best - mean) / deviation
     log_density = -0.5 * np.square(z) - 0.5 * math.log(2 * math.pi)
     # z Phi(z) + phi(z): directly, and far out by its asymptotic series
-    near = np.maximum(z, -5.0)
+    near = np.maximum(z, -25.0)
     direct = np.log(near * ndtr(near) + np.exp(-0.5 * near * near) / math.sqrt(2 * math.pi))
-    far = np.minimum(z, -5.0)
+    far = np.minimum(z, -25.0)
     tail = log_density - 2.0 * np.log(-far) + np.log1p(-3.0 / np.square(far))
-    return np.log(deviation) + np.where(z > -5.0, direct, tail)
+    return np.log(deviation) + np.where(z > -25.0, direct, tail)
 
 
 def _targets(loss: Floats, is_own: NDArray[np.bool_]) -> Floats:

@@ -243,12 +243,32 @@ def test_a_density_model_with_other_settings_can_be_handed_in():
         ({"bandwidth_factor": -1.0}, "bandwidth_factor=-1.0"),
         ({"min_bandwidth": 0.0}, "min_bandwidth=0.0"),
         ({"min_points_in_model": 2}, "min_points_in_model=2.*at least 3"),
-        ({"model": "tree"}, "model='tree'"),
+        ({"model": "forest"}, "model='forest' must be one of 'kde', 'gp'"),
+        ({"model": "gp", "max_points": 19}, "max_points=19.*at least 20"),
+        ({"model": "gp", "min_observations": 1}, "min_observations=1.*at least 2"),
+        ({"model": "gp", "avoid_pending": 1}, "avoid_pending=1"),
         ({"engine": "other"}, "engine='other'"),
         ({"seed": 1.5}, "seed=1.5"),
     ],
 )
 def test_options_out_of_range_are_refused_by_name(options, named):
+    with pytest.raises(SpecError, match=named):
+        make(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"max_points": 100}, "max_points=100 has no effect on model='kde'"),
+        ({"min_observations": 4}, "min_observations=4 has no effect on model='kde'"),
+        ({"model": "gp", "top_fraction": 0.2}, "top_fraction=0.2 has no effect on model='gp'"),
+        ({"model": "gp", "bandwidth_factor": 2.0}, "bandwidth_factor=2.0"),
+        ({"model": "gp", "min_bandwidth": 0.1}, "min_bandwidth=0.1"),
+        ({"model": "gp", "min_points_in_model": 9}, "min_points_in_model=9"),
+        ({"model": CountingModel(), "avoid_pending": True}, "avoid_pending=True.*CountingModel"),
+    ],
+)
+def test_options_of_another_model_are_refused_by_name(options, named):
     with pytest.raises(SpecError, match=named):
         make(**options)
 

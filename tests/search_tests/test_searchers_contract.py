@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import pytest
 
 from raytune_ahu.search import BohbSearcher, GridSearcher, RandomSearcher
@@ -46,6 +48,26 @@ class TestBohbThatIgnoresRunningTrials(TestBohb):
             points_to_evaluate=points,
             avoid_pending=False,
         )
+
+
+class TestBohbWithGp(TestBohb):
+    steps = 60
+    options: ClassVar[dict[str, Any]] = {}
+
+    def build(self, space, mode="min", seed=0, points=()):
+        return BohbSearcher(
+            space,
+            mode=mode,
+            seed=seed,
+            rung_levels=LEVELS,
+            points_to_evaluate=points,
+            model="gp",
+            **self.options,
+        )
+
+
+class TestBohbWithGpOfFewPoints(TestBohbWithGp):
+    options: ClassVar[dict[str, Any]] = {"max_points": 20, "min_observations": 2}
 
 
 class TestBohbByHpbandster(TestBohb):

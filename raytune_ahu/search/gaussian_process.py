@@ -134,7 +134,7 @@ def fit_hyperparameters(columns: Columns, data: Data) -> Hyperparameters:
     d = len(columns.n_choices)
     has_sources = bool((data.source == _FROM_ELSEWHERE).any() and data.source.any())
     centre = np.array(
-        [*[0.5 * math.log(d / 8.0)] * d, 0.0, 0.0, math.log(0.1), math.log(0.05), 1.0]
+        [*[0.5 * math.log(max(d, 1) / 8.0)] * d, 0.0, 0.0, math.log(0.1), math.log(0.05), 1.0]
     )
     spread = np.array([*[0.9] * d, 1.0, 0.7, 1.0, 1.0, 1.5])
     free = len(centre) if has_sources else len(centre) - 1

@@ -569,6 +569,11 @@ def test_the_order_of_the_losses_is_all_that_counts_for_the_choice():
     assert one == two
 
 
+def test_a_space_of_constants_has_one_configuration():
+    found = feed(make(SearchSpace.from_dict({"epochs": 3})), 20, lambda c: 1.0)
+    assert {json.dumps(s.configuration) for s in found} == {'{"epochs": 3}'}
+
+
 def test_a_used_up_space_of_categories_repeats_itself():
     space = SearchSpace.from_dict({"k": {"domain": "choice", "values": list(range(12))}})
     searcher = make(space, random_fraction=0.0)

@@ -203,7 +203,7 @@ class BohbSearcher(BaseSearcher):
             candidates = np.concatenate([candidates, vectors])
         scores = self._model.score(candidates)
         if self._prior is not None:
-            scores = scores + self._trust() * self._prior.log_density(candidates)
+            scores = scores + self._trust() ** 2 * self._prior.log_density(candidates)
         for i in np.argsort(-scores, kind="stable"):
             configuration = self._space.try_decode(candidates[i])
             if configuration is None:

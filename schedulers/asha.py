@@ -64,9 +64,9 @@ class AshaPromotion(RungScheduler):
     The rule. A report at a milestone (a rung level of the trial's bracket) is recorded in that
     rung and the trial pauses, unless `PATIENCE * eta` better ones wait there already: then it is
     stopped, as they would all have to be promoted before it. A paused trial is promotable while it
-    waits there and is among the best floor(n / eta) of the n entries. `next_trial` answers the promotable trial of the highest rung
-    level that has one, there the best; None if there is none, and the worker starts a new trial.
-    `resume` promotes it: it runs to its next milestone.
+    waits there and is among the best floor(n / eta) of the n entries. `next_trial` answers the
+    promotable trial of the highest rung level that has one, there the best; None if there is none,
+    and the worker starts a new trial. `resume` promotes it: it runs to its next milestone.
 
     - **Who is compared**: all trials of the same bracket ever recorded at that level, also those
       promoted, failed or ended since: places taken by promoted trials stay taken. Being promotable

@@ -139,24 +139,26 @@ class TableTask:
         sign = 1.0 if mode == "min" else -1.0
         self.best_value = sign * float(losses.min())
         self.typical_value = sign * float(np.median(losses[:, -1]))
-        self._rows = np.ascontiguousarray(rows, np.float64)
-        self._values = np.ascontiguousarray(values, np.float64)
+        self.rows = np.ascontiguousarray(rows, np.float64)
+        """(n, d) the recorded configurations, encoded."""
+        self.values = np.ascontiguousarray(values, np.float64)
+        """(n, max_resource) their learning curves."""
         self._epoch_s = epoch_s
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def evaluator(self) -> Evaluator:
         """Make the evaluator of one simulation, with all rows free."""
-        used = np.zeros(len(self._rows), dtype=bool)
+        used = np.zeros(len(self.rows), dtype=bool)
 
         def evaluate(configuration: Configuration) -> Curve:
             if used.all():
                 used[:] = False
-            distance = ((self._rows - self.space.encode(configuration)) ** 2).sum(axis=1)
+            distance = ((self.rows - self.space.encode(configuration)) ** 2).sum(axis=1)
             distance[used] = np.inf
             row = int(distance.argmin())
             used[row] = True
-            return Curve(values=self._values[row], epoch_s=float(self._epoch_s[row]))
+            return Curve(values=self.values[row], epoch_s=float(self._epoch_s[row]))
 
         return evaluate

@@ -25,7 +25,8 @@ MODEL = "gp"
 """BOHB's model, unless an option of another one is given: it uses all rungs at once, and so learns
 sooner than the density model, which needs 2 (d + 1) trials at one rung."""
 FEW_TRIALS = GpSettings().min_observations + 2
-"""With fewer trials there is no model before nearly all of them have begun."""
+"""With fewer trials there is no model before nearly all of them have begun: they are random draws,
+and the run may be gone on with."""
 _KDE_OPTIONS = ("top_fraction", "bandwidth_factor", "min_bandwidth", "min_points_in_model")
 """Options that only the density model reads."""
 _COUNTED_WITH_CLAUSES = 100_000
@@ -58,8 +59,7 @@ def choose_search(
 
     1. A `grid_search` parameter: `grid`, the only one that takes it.
     2. No more configurations than trials: `grid` in a random order, so each is tried once.
-    3. Fewer than `FEW_TRIALS` trials, and nothing known before: `random`.
-    4. Else `bohb` with `model="gp"`, or with the density model if one of its options is given.
+    3. Else `bohb` with `model="gp"`, or with the density model if one of its options is given.
 
     Args:
         space: The search space.
@@ -84,9 +84,6 @@ def choose_search(
     else:
         trials = _plural(num_samples, "trial")
     known = _known(space, n_prior_trials)
-    if num_samples is not None and num_samples < FEW_TRIALS and not known:
-        why = f"for {trials}: fewer than the {FEW_TRIALS} from which a model helps"
-        return _choice("random", why, {}, given)
     engine = given.get("engine", "native")
     of_density = [name for name in _KDE_OPTIONS if name in given]
     model = given.get("model", "kde" if of_density or engine != "native" else MODEL)
@@ -94,7 +91,10 @@ def choose_search(
     if of_density and "model" not in given:
         told += f", which has the option {of_density[0]}"
     source = "rung" if max_epochs > 1 else "trial"
-    learns = " and ".join([f"it learns from every {source}", *known])
+    if num_samples is not None and num_samples < FEW_TRIALS and not known:
+        learns = f"random draws at first, as a model needs {FEW_TRIALS} trials"
+    else:
+        learns = " and ".join([f"it learns from every {source}", *known])
     varying = sum(parameter.domain.n_values != 1 for parameter in space.declaration.parameters)
     why = f"{told}, for {_plural(varying, 'parameter')} and {trials}: {learns}"
     return _choice("bohb", why, {"model": model}, given)

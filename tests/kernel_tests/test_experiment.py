@@ -137,6 +137,10 @@ def test_unknown_missing_and_newer_records_are_refused():
         ExperimentSpec.from_dict(data)
 
 
+TWO = SearchSpace.from_dict({"kind": {"domain": "choice", "values": ["a", "b"]}})
+"""Two configurations: auto takes a grid for two trials and more."""
+
+
 def test_auto_is_replaced_by_what_it_chose_with_the_reason():
     spec = make(num_samples=40)
     assert (spec.search, spec.search_options) == ("bohb", {"model": "gp"})
@@ -147,13 +151,13 @@ def test_auto_is_replaced_by_what_it_chose_with_the_reason():
 
 
 def test_a_copy_keeps_the_choice_unless_it_names_a_search_or_auto():
-    few = make(num_samples=6)
-    assert few.search == few.search_label == "random"
+    few = make(num_samples=1, space=TWO)
+    assert few.search_label == "bohb (gp)"
     more = few.replace(num_samples=60, prior_trials=[])
-    assert (more.search, more.search_reason) == ("random", few.search_reason)
+    assert (more.search, more.search_reason) == ("bohb", few.search_reason)
     assert ExperimentSpec.from_dict(more.to_dict()) == more
     anew = more.replace(search="auto", search_options={})
-    assert (anew.search, anew.search_options) == ("bohb", {"model": "gp"})
+    assert (anew.search, anew.search_options) == ("grid", {"shuffle": True})
     named = anew.replace(search="bohb", search_options={})
     assert (named.search, named.search_label, named.search_reason) == ("bohb", "bohb", None)
 
@@ -178,23 +182,23 @@ def test_a_record_from_before_auto_keeps_its_meaning():
 
 def test_a_run_goes_on_with_the_search_that_auto_chose_at_its_beginning(tmp_path):
     def anew(**changes):
-        return make(**{"storage_path": str(tmp_path), "num_samples": 6, **changes})
+        return make(**{"storage_path": str(tmp_path), "num_samples": 1, "space": TWO, **changes})
 
     make_folder(anew())
     more = anew(num_samples=60)
-    assert more.search == "bohb"
+    assert more.search == "grid"
     kept = keep_search(more)
     assert kept == anew().replace(num_samples=60)
-    assert kept.search == "random"
+    assert kept.search == "bohb"
     check_old_run(kept)
-    named = anew(search="bohb")
+    named = anew(search="random")
     assert keep_search(named) is named
-    check_old_run(anew(search="random"))
-    with pytest.raises(SpecError, match="search cannot be changed"):
-        check_old_run(named)
+    check_old_run(anew(search="bohb", search_options={"model": "gp"}))
     with pytest.raises(SpecError, match="search, search_options cannot be changed"):
-        check_old_run(keep_search(anew(num_samples=60, search_options={"n_candidates": 9})))
-    assert keep_search(anew(name="b", num_samples=60)).search == "bohb"
+        check_old_run(named)
+    with pytest.raises(SpecError, match="search_options cannot be changed"):
+        check_old_run(keep_search(anew(search_options={"n_candidates": 9})))
+    assert keep_search(anew(name="b", num_samples=60)).search == "grid"
 
 
 def test_a_run_whose_search_was_named_goes_on_with_it_under_auto(tmp_path):

@@ -28,8 +28,8 @@ def choose(space, num_samples=40, max_epochs=9, **arguments):
     [
         ({"x": X, "a": AB}, {}, "bohb", GP, "2 parameters and 40 trials: it learns from every"),
         ({"x": X}, {"num_samples": FEW_TRIALS}, "bohb", GP, "1 parameter and 10 trials"),
-        ({"x": X}, {"num_samples": FEW_TRIALS - 1}, "random", {}, "for 9 trials: fewer than the"),
-        ({"x": X}, {"num_samples": 1}, "random", {}, "for 1 trial: fewer than the 10"),
+        ({"x": X}, {"num_samples": FEW_TRIALS - 1}, "bohb", GP, "and 9 trials: random"),
+        ({"x": X}, {"num_samples": 1}, "bohb", GP, "1 trial: random draws at"),
         ({"x": X}, {"num_samples": 6, "n_prior_trials": 3}, "bohb", GP, "with 3 earlier trials"),
         ({"x": {**X, "prior": 0.3}}, {"num_samples": 6}, "bohb", GP, "begins with your prior"),
         (
@@ -44,7 +44,7 @@ def choose(space, num_samples=40, max_epochs=9, **arguments):
         ({"x": X, "g": GRID}, {}, "grid", {}, "grid_search parameter 'g'"),
         ({"g": GRID}, {"num_samples": None}, "grid", {}, "grid_search parameter 'g'"),
         ({"a": AB, "b": AB}, {"num_samples": 4}, "grid", SHUFFLED, "4 configurations: each is tr"),
-        ({"a": AB, "b": AB}, {"num_samples": 3}, "random", {}, "for 3 trials"),
+        ({"a": AB, "b": AB}, {"num_samples": 3}, "bohb", GP, "and 3 trials"),
         ({"a": AB, "b": AB}, {"num_samples": None}, "bohb", GP, "as the time allows"),
         ({"a": AB, "n": LAYERS}, {"num_samples": 10}, "grid", FOR_NUMBERS, "10 configurations"),
         ({"a": AB, "n": {**LAYERS, "upper": 50}}, {}, "bohb", GP, "2 parameters"),
@@ -110,7 +110,6 @@ def test_options_of_the_user_reach_the_search_that_is_chosen(given, options, tol
 @pytest.mark.parametrize(
     ("space", "num_samples", "option", "told"),
     [
-        ({"x": X}, 5, "model", "search='random', which auto chose for 5 trials: .*--search bohb"),
         ({"g": GRID}, 40, "top_fraction", "search='grid', which auto chose .*'g'.*--search bohb"),
         ({"x": X}, 40, "shuffle", "search='bohb', which auto chose with model gp.*--search grid"),
         ({"x": X}, 40, "colour", "'colour' is unknown .*bohb: model, .*random_fraction.*; grid: "),

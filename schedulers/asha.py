@@ -94,8 +94,9 @@ class AshaPromotion(RungScheduler):
     - **Ended trials** (`finish`) are promotable no more; their entries stay.
 
     Who pauses keeps a checkpoint. In the paper every trial does, so they pile up: of 1,000 random
-    trials of 27 epochs about 950 wait at the end. With the limit about 100 to 160 do, and the same
-    trials are promoted. It is no hard bound: those that are overtaken while they wait add to it.
+    trials of 27 epochs about 950 wait at the end. With the limit 80 to 160 do, and but for one in
+    a thousand the same are promoted. It is no hard bound: trials that are overtaken while they wait
+    add to it, more of them where a searcher learns.
 
     The paper's loop looks at the rungs below the top, from above, as here. Its `top_k` says
     nothing of ties or of failures.

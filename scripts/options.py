@@ -132,9 +132,9 @@ def make_parser(
     how.add_argument(
         "--scheduler",
         choices=list(SCHEDULERS),
-        help="asha-promotion (the default) pauses trials at each rung and goes on with the best: the "
-        "most from a small budget; asha stops those that fall behind: where pausing is dear, as "
-        "with large checkpoints or slow starts; none trains all trials to the end: a baseline",
+        help="asha-promotion (the default) pauses trials at each rung and goes on with the best: "
+        "good values earliest; asha stops those that fall behind: where pausing is dear, as with "
+        "large checkpoints or slow starts; none, a baseline, trains all trials to the end",
     )
     how.add_argument(
         "--grace-period",

@@ -55,7 +55,10 @@ class Method:
 
 
 DEFAULT_SEARCH = Method(
-    "BOHB (gp) + ASHA", search="bohb", scheduler="asha", search_options={"model": "gp"}
+    "BOHB (gp) + ASHA promotion",
+    search="bohb",
+    scheduler="asha-promotion",
+    search_options={"model": "gp"},
 )
 """What the tuning scripts do on these search spaces unless they are told otherwise."""
 METHODS = {

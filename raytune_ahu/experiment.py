@@ -72,7 +72,7 @@ class ExperimentSpec:
     """Configurations to try first."""
     prior_trials: tuple[Mapping[str, Any], ...] = ()
     """What the searcher knows at the beginning, from earlier runs (`search.prior.PriorTrial`)."""
-    scheduler: str = "asha"
+    scheduler: str = "asha-promotion"
     """Name of the scheduler (`schedulers.SCHEDULERS`)."""
     grace_period: int = 1
     """Epochs of the first rung: no trial is judged earlier."""

@@ -51,7 +51,7 @@ def build_scheduler(
     """Build a scheduler by its name in `SCHEDULERS`.
 
     Args:
-        name: `asha`, `asha-promotion` or `none`.
+        name: `asha-promotion` (the default of an experiment), `asha` (by stopping) or `none`.
         max_resource: Epochs of a full training.
         mode: Whether the metric is minimised or maximised.
         grace_period: Lowest rung level, in epochs.

@@ -62,18 +62,22 @@ class AshaPromotion(RungScheduler):
     """Trials pause at their milestones; a free worker promotes the best promotable one.
 
     The rule. A report at a milestone (a rung level of the trial's bracket) is recorded in that
-    rung and the trial pauses, unless `PATIENCE * eta` better ones wait there already: then it is
-    stopped, as they would all have to be promoted before it. A paused trial is promotable while it
-    waits there and is among the best floor(n / eta) of the n entries. `next_trial` answers the
-    promotable trial of the highest rung level that has one, there the best; None if there is none,
-    and the worker starts a new trial. `resume` promotes it: it runs to its next milestone.
+    rung and the trial pauses, unless `PATIENCE * eta` or more trials that are ahead of it wait
+    there already: then it is stopped, as they would all have to be promoted before it. A paused
+    trial is promotable while it waits there and is among the best floor(n / eta) of the n entries.
+    `next_trial` answers the promotable trial of the highest rung level that has one, there the
+    best; None if there is none, and the worker starts a new trial. `resume` promotes it: it runs to
+    its next milestone.
 
     - **Who is compared**: all trials of the same bracket ever recorded at that level, also those
       promoted, failed or ended since: places taken by promoted trials stay taken. Being promotable
       is asked again at every call, so a trial may become so long after it paused, and cease to be.
     - **First arrivals**: nobody is promoted out of a rung of fewer than eta entries.
-    - **Ties**: equal values are ordered by arrival, the earlier first, so that never more than
+    - **Ties**: equal values are ordered by arrival, the earlier is ahead, so that never more than
       floor(n / eta) are promotable.
+    - **Too far back**: a trial is asked once, when it arrives, and only those that wait then count,
+      not those promoted or ended. One that pauses stays paused, however many overtake it later. An
+      entry that was stopped stays in the rung, as any other.
     - **Several brackets**: rungs of different brackets are never compared; among promotable trials
       at the same level in several brackets the better value is taken, then the lower bracket.
     - **Skipped milestones**: recorded is only a report exactly at the level. A trial that has no
@@ -84,13 +88,15 @@ class AshaPromotion(RungScheduler):
     - **Full resource**: a report at `max_resource` is recorded in the top rung and the trial is
       stopped, having completed; beyond it the trial is stopped and not recorded.
     - **Repeated reports** (an epoch run again after a restore): the first entry stays. A trial that
-      was promoted out of the rung goes on, one that still waits there is paused again. After STOP
-      every further report is answered with STOP.
+      was promoted out of the rung goes on, one that still waits there is paused again, one that
+      failed and was reopened is judged again, by its first entry. After STOP every further report
+      is answered with STOP.
     - **Ended trials** (`finish`) are promotable no more; their entries stay.
 
-    - **Bounded storage**: who pauses keeps a checkpoint. In the paper all trials do, so they pile
-      up; here one pauses only while it is among the first `PATIENCE * eta` of the queue. Trials
-      further back are hardly ever promoted: docs/search.md has what the limit changes.
+    Who pauses keeps a checkpoint. In the paper every trial does, so they pile up: of 1,000 random
+    trials of 27 epochs about 950 wait at the end. With the limit 80 to 160 do, and but for one in
+    a thousand the same are promoted. It is no hard bound: trials that are overtaken while they wait
+    add to it, more of them where a searcher learns.
 
     The paper's loop looks at the rungs below the top, from above, as here. Its `top_k` says
     nothing of ties or of failures.

@@ -216,7 +216,8 @@ class RayScheduler(TrialScheduler):
             and controller._paused_trials
             and _search_is_over(controller.search_alg)
         ):
-            for trial in list(controller._paused_trials):
+            # Ray's set has no order of its own.
+            for trial in sorted(controller._paused_trials, key=lambda trial: trial.trial_id):
                 controller.stop_trial(trial)
         return None
 

@@ -24,7 +24,7 @@ from trainables import ReadyTrainable
 DEFAULTS: dict[str, Any] = {
     "data_dir": "data",
     "search": AUTO,
-    "scheduler": "asha",
+    "scheduler": "asha-promotion",
     "num_samples": 40,
     "reduction_factor": 3,
     "brackets": 1,
@@ -129,7 +129,13 @@ def make_parser(
         help="begin with what an earlier run has learnt (its name or folder), as far as it lies in "
         "the search space; may be repeated. The data should be the same",
     )
-    how.add_argument("--scheduler", choices=list(SCHEDULERS), help="(default asha)")
+    how.add_argument(
+        "--scheduler",
+        choices=list(SCHEDULERS),
+        help="asha-promotion (the default) pauses trials at each rung and goes on with the best: "
+        "good values earliest; asha stops those that fall behind: where pausing is dear, as with "
+        "large checkpoints or slow starts; none, a baseline, trains all trials to the end",
+    )
     how.add_argument(
         "--grace-period",
         type=int,

@@ -429,19 +429,23 @@ def test_a_worker_that_cannot_be_reset_fails_its_trial(tmp_path, toy_trainable):
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+    ("number", "scheduler"),
+    [
+        (signal.SIGINT, "asha"),
+        pytest.param(signal.SIGTERM, "asha-promotion", marks=pytest.mark.slow),
+    ],
 )
 def test_ctrl_c_and_preemption_end_a_run_in_order_and_no_epoch_is_run_twice(
-    root, tmp_path, toy_trainable, number
+    root, tmp_path, toy_trainable, number, scheduler
 ):
-    driver = start_driver(root, tmp_path, "asha")
+    driver = start_driver(root, tmp_path, scheduler)
     wait_for_reports(driver, tmp_path / "toy", 10)
     os.kill(driver.pid, number)
     out, _ = driver.communicate()
     assert out.strip().splitlines()[-1] == "interrupted"
     assert list(read_events(tmp_path / "toy"))[-1]["reason"] == "interrupted"
-    result = execute(make_spec(tmp_path, num_samples=25), toy_trainable, resume=True)
-    assert_record_is_complete(result)
+    spec = make_spec(tmp_path, scheduler=scheduler, num_samples=25)
+    assert_record_is_complete(execute(spec, toy_trainable, resume=True))
 
 
 @pytest.mark.slow

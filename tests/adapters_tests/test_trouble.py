@@ -232,7 +232,9 @@ def test_what_is_kept_on_disk_is_bounded_while_the_run_goes_on_and_at_its_end(
 def test_no_checkpoint_is_written_for_a_trial_that_is_stopped_and_not_among_the_best(
     tmp_path, toy_trainable
 ):
-    result = execute(make_spec(tmp_path, num_samples=30, keep_best=1), toy_trainable)
+    result = execute(
+        make_spec(tmp_path, scheduler="asha", num_samples=30, keep_best=1), toy_trainable
+    )
     saved = Counter(e["trial"] for e in read_events(result.folder) if e["event"] == "saved")
     stopped_first = [
         t.trial_id

@@ -15,7 +15,8 @@ from tests.recorded_runs import record_run
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return load(record_run(tmp_path_factory.mktemp("runs") / "bohb", num_samples=80))
+    folder = tmp_path_factory.mktemp("runs") / "bohb"
+    return load(record_run(folder, scheduler="asha", num_samples=80))
 
 
 def test_the_good_trials_crowd_where_the_metric_is_best(run):

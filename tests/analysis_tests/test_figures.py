@@ -272,7 +272,7 @@ def test_runs_are_compared_with_a_line_a_group(tmp_path: Path) -> None:
     figure = comparison_curves(compare(made))
     lines = [trace for trace in figure.data if trace.mode == "lines" and trace.name]
 
-    assert [line.name for line in lines] == ["bohb + asha", "random + asha"]
+    assert [line.name for line in lines] == ["bohb + asha-promotion", "random + asha-promotion"]
     assert len(figure.data) == 4  # a line and a band each
 
 

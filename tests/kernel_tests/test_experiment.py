@@ -180,6 +180,14 @@ def test_a_record_from_before_auto_keeps_its_meaning():
     assert (old.search, old.search_options, old.search_reason) == ("bohb", {}, None)
 
 
+def test_a_recorded_run_keeps_its_scheduler_whatever_the_default_is():
+    assert make().scheduler == "asha-promotion"
+    assert make().to_dict()["scheduler"] == "asha-promotion"  # recorded though nobody named it
+    for name in ("asha", "asha-promotion", "none"):
+        recorded = loads(dumps(make(scheduler=name).to_dict()))
+        assert ExperimentSpec.from_dict(recorded).scheduler == name
+
+
 def test_a_run_goes_on_with_the_search_that_auto_chose_at_its_beginning(tmp_path):
     def anew(**changes):
         return make(**{"storage_path": str(tmp_path), "num_samples": 1, "space": TWO, **changes})

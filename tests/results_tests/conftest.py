@@ -10,7 +10,9 @@ from tests.recorded_runs import record_run
 @pytest.fixture(scope="session")
 def asha_run(tmp_path_factory):
     """60 trials of BOHB and ASHA; those with a high learning rate diverge."""
-    return record_run(tmp_path_factory.mktemp("runs") / "asha", diverges_above=0.5)
+    return record_run(
+        tmp_path_factory.mktemp("runs") / "asha", scheduler="asha", diverges_above=0.5
+    )
 
 
 @pytest.fixture(scope="session")

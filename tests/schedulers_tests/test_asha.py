@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
 
@@ -132,7 +133,7 @@ def test_the_rule_is_the_interpolated_quantile_of_numpy(eta, mode):
 # ---------------------------------------------------------------------- promotion, by hand
 
 
-def test_every_trial_pauses_and_the_best_of_eta_is_promoted():
+def test_trials_pause_and_the_best_of_eta_is_promoted():
     scheduler = AshaPromotion(max_resource=9, reduction_factor=3)
     assert feed(scheduler, 1, 3.0, 1.0) == ["pause", "pause"]
     assert scheduler.next_trial() is None
@@ -219,6 +220,169 @@ def test_a_milestone_without_the_metric_does_not_pause_the_trial():
     scheduler = AshaPromotion(max_resource=9, reduction_factor=3)
     assert feed(scheduler, 1, None) == ["continue"]
     assert scheduler.report(Report("t0", 3, 1.0)) is Decision.PAUSE
+
+
+# ---------------------------------------------------------------------- promotion, the queue
+
+
+def test_a_trial_that_nine_better_ones_wait_ahead_of_is_stopped():
+    scheduler = AshaPromotion(max_resource=9, reduction_factor=3)
+    better = [float(i) for i in range(9)]
+    assert feed(scheduler, 1, *better) == ["pause"] * 9
+    assert feed(scheduler, 1, 50.0, 8.5) == ["stop", "stop"]
+    assert feed(scheduler, 1, 7.5) == ["pause"]  # eight are ahead
+    assert feed(scheduler, 1, 7.6) == ["stop"]
+    summary = rung(scheduler, 1)
+    assert (summary.entrants, summary.survivors, summary.cutoff) == (13, 0, 3.0)
+
+
+def test_the_length_of_the_queue_goes_with_the_reduction_factor():
+    for eta in (2, 3, 4):
+        scheduler = AshaPromotion(max_resource=eta * eta, reduction_factor=eta)
+        decisions = feed(scheduler, 1, *[float(i) for i in range(30)])
+        assert decisions == ["pause"] * (3 * eta) + ["stop"] * (30 - 3 * eta)
+
+
+def test_ties_are_ahead_of_a_later_arrival():
+    scheduler = AshaPromotion(max_resource=9, reduction_factor=3, mode="max")
+    assert feed(scheduler, 1, *[1.0] * 11) == ["pause"] * 9 + ["stop"] * 2
+    assert feed(scheduler, 1, 1.5) == ["pause"]
+
+
+def test_a_better_trial_pauses_however_long_the_queue_and_stops_nobody():
+    scheduler = AshaPromotion(max_resource=9, reduction_factor=3)
+    assert feed(scheduler, 1, *[float(-i) for i in range(30)]) == ["pause"] * 30
+    assert scheduler.report(Report("t0", 1, 0.0)) is Decision.PAUSE  # 29 have overtaken it
+    assert scheduler.next_trial() == "t29"
+
+
+@pytest.mark.parametrize("how", ["promoted", "failed", "stopped", "diverged"])
+def test_a_trial_that_leaves_the_queue_makes_room(how):
+    scheduler = AshaPromotion(max_resource=9, reduction_factor=3)
+    feed(scheduler, 1, *[float(i) for i in range(9)])
+    assert feed(scheduler, 1, 20.0) == ["stop"]
+    if how == "promoted":
+        assert scheduler.next_trial() == "t0"
+        scheduler.resume("t0")
+    elif how == "diverged":
+        assert scheduler.report(Report("t0", 2, NAN)) is Decision.STOP
+    else:
+        scheduler.finish("t0", TrialStatus(how))
+    assert feed(scheduler, 1, 20.0, 20.0) == ["pause", "stop"]
+
+
+def test_the_entry_of_a_stopped_trial_counts_for_the_promotion_of_others():
+    scheduler = AshaPromotion(max_resource=9, reduction_factor=3)
+    feed(scheduler, 1, *[float(i) for i in range(9)])
+    for trial in ("t0", "t1", "t2"):
+        assert scheduler.next_trial() == trial
+        scheduler.resume(trial)
+    assert scheduler.next_trial() is None
+    assert feed(scheduler, 1, 30.0, 31.0, 32.0, 33.0) == ["pause"] * 3 + ["stop"]
+    scheduler.resume("t3")  # twelve entries have four places
+    assert feed(scheduler, 1, 34.0, 35.0) == ["pause", "stop"]
+    assert scheduler.next_trial() == "t4"
+
+
+def test_a_trial_stopped_at_the_end_of_the_queue_stays_stopped_and_is_never_promoted():
+    scheduler = AshaPromotion(max_resource=9, reduction_factor=3)
+    feed(scheduler, 1, *[float(i) for i in range(9)], 20.0)
+    for trial in (f"t{i}" for i in range(9)):
+        scheduler.finish(trial, TrialStatus.FAILED)  # nobody is ahead of it any more
+    before = scheduler.rungs()
+    for report in (Report("t9", 1, 20.0), Report("t9", 1, -1.0), Report("t9", 3, None)):
+        assert scheduler.report(report) is Decision.STOP
+    scheduler.finish("t9", TrialStatus.STOPPED)
+    assert scheduler.report(Report("t9", 1, 20.0)) is Decision.STOP
+    assert scheduler.rungs() == before
+    assert scheduler.next_trial() is None
+    with pytest.raises(ValueError, match="stopped, not paused"):
+        scheduler.resume("t9")
+    with pytest.raises(ValueError, match="told to stop"):
+        scheduler.reopen("t9")
+
+
+def test_each_rung_has_a_queue_of_its_own():
+    scheduler = AshaPromotion(max_resource=27, reduction_factor=3)
+    assert feed(scheduler, 1, *[float(i) for i in range(10)]) == ["pause"] * 9 + ["stop"]
+    assert feed(scheduler, 3, *[float(i) for i in range(10)]) == ["pause"] * 9 + ["stop"]
+    assert feed(scheduler, 27, *[float(i) for i in range(10)]) == ["stop"] * 10  # completed
+    assert [r.survivors for r in scheduler.rungs()] == [0, 0, 0, 10]
+
+
+def test_each_bracket_has_queues_of_its_own():
+    scheduler = AshaPromotion(max_resource=9, reduction_factor=3, brackets=2, seed=0)
+    members: dict[int, list[str]] = {0: [], 1: []}
+    for i in range(80):
+        scheduler.add(f"t{i}")
+        members[scheduler.state_dict()["trials"][f"t{i}"][0]].append(f"t{i}")
+    for bracket in (0, 1):
+        decisions = [
+            scheduler.report(Report(trial, 3, float(i))).value
+            for i, trial in enumerate(members[bracket][:11])
+        ]
+        assert decisions == ["pause"] * 9 + ["stop"] * 2
+        assert rung(scheduler, 3, bracket=bracket).entrants == 11
+
+
+def failed_while_pausing(*later):
+    """t8 fails while it is being paused behind eight; then others arrive, and it is reopened."""
+    scheduler = AshaPromotion(max_resource=9, reduction_factor=3)
+    assert feed(scheduler, 1, *[float(i) for i in range(8)], 50.0)[-1] == "pause"
+    scheduler.finish("t8", TrialStatus.FAILED)
+    feed(scheduler, 1, *later)
+    scheduler.reopen("t8")
+    return scheduler
+
+
+def test_a_trial_that_failed_while_it_was_being_paused_takes_its_place_again():
+    scheduler = failed_while_pausing(60.0)  # behind it: it does not count
+    # judged by its first entry, whatever the repeated epoch gave
+    assert scheduler.report(Report("t8", 1, 99.0)) is Decision.PAUSE
+    assert rung(scheduler, 1).entrants == 10
+    assert feed(scheduler, 1, 55.0) == ["stop"]
+
+
+def test_a_trial_that_failed_while_it_was_being_paused_is_stopped_if_its_place_is_gone():
+    scheduler = failed_while_pausing(8.0)
+    assert scheduler.report(Report("t8", 1, 50.0)) is Decision.STOP
+    assert scheduler.report(Report("t8", 1, 50.0)) is Decision.STOP
+    assert rung(scheduler, 1).entrants == 10
+    scheduler.finish("t8", TrialStatus.STOPPED)
+    with pytest.raises(ValueError, match="reopen takes a failed trial"):
+        scheduler.reopen("t8")
+
+
+def test_a_promoted_trial_that_failed_and_was_reopened_goes_on_past_a_full_queue():
+    scheduler = AshaPromotion(max_resource=9, reduction_factor=3)
+    feed(scheduler, 1, *[float(i) for i in range(9)])
+    scheduler.resume("t0")
+    scheduler.finish("t0", TrialStatus.FAILED)
+    feed(scheduler, 1, *[-1.0] * 12)
+    scheduler.reopen("t0")
+    assert scheduler.report(Report("t0", 1, 0.0)) is Decision.CONTINUE
+
+
+@pytest.mark.parametrize("brackets", [1, 2])
+def test_a_restored_scheduler_has_the_same_queues(brackets):
+    def build():
+        return AshaPromotion(max_resource=9, reduction_factor=3, brackets=brackets, seed=3)
+
+    rng = np.random.default_rng(brackets)
+    straight = build()
+    stopped = feed(straight, 3, *map(float, rng.normal(size=60))).count("stop")
+    assert stopped > 10
+    restored = build()
+    restored.load_state_dict(json.loads(json.dumps(straight.state_dict())))
+    for scheduler in (straight, restored):
+        for _ in range(4):
+            trial = scheduler.next_trial()
+            scheduler.resume(trial)
+    values = list(map(float, rng.normal(size=60)))
+    decisions = feed(straight, 3, *values)
+    assert feed(restored, 3, *values) == decisions
+    assert {"pause", "stop"} <= set(decisions)
+    assert restored.state_dict() == straight.state_dict()
 
 
 def test_a_full_resource_of_one_epoch_has_one_rung_and_completes_every_trial():
@@ -331,14 +495,27 @@ class Reference:
             return self.stop(trial)
         if trial in self.paused:
             return "pause"
-        if rung is None or loss is None or known:
+        if rung is None or loss is None:
             return "continue"
-        rung.append((loss, trial))
+        if known and not (promotion and (trial, resource) not in self.promoted):
+            return "continue"
+        if not known:
+            rung.append((loss, trial))
         if promotion:
+            order = [name for _, name in sorted(rung, key=lambda entry: entry[0])]  # stable
+            ahead = order[: order.index(trial)]
+            if sum(self.paused.get(name) == resource for name in ahead) >= 3 * self.eta:
+                return self.stop(trial)
             self.paused[trial] = resource
             return "pause"
         better = sum(other < loss for other, _ in rung)
         return "continue" if better < math.ceil(len(rung) / self.eta) else self.stop(trial)
+
+    def promote(self, trial):
+        self.promoted.add((trial, self.paused.pop(trial)))
+
+    def fail_and_reopen(self, trial):
+        self.paused.pop(trial, None)
 
     def stop(self, trial):
         self.stopped.add(trial)
@@ -358,7 +535,7 @@ class Reference:
 @pytest.mark.parametrize("seed", range(30))
 @pytest.mark.parametrize("kind", [AshaStopping, AshaPromotion])
 def test_random_sequences_agree_with_the_slow_reference(kind, seed):
-    """Reports in any order: ties, NaN, None, gaps, repeats, reports after pause and after stop."""
+    """Reports in any order: ties, NaN, None, gaps, repeats, after pause, stop and failure."""
     rng = np.random.default_rng(seed)
     eta, top = int(rng.integers(2, 5)), int(rng.choice([1, 5, 9, 16, 20]))
     sign = 1 if seed % 2 else -1
@@ -371,7 +548,7 @@ def test_random_sequences_agree_with_the_slow_reference(kind, seed):
         action = rng.random()
         if trial is not None and action < 0.5:
             scheduler.resume(trial)
-            del reference.paused[trial]
+            reference.promote(trial)
             continue
         if not epochs or action < 0.7:
             trial = f"t{len(epochs)}"
@@ -379,6 +556,10 @@ def test_random_sequences_agree_with_the_slow_reference(kind, seed):
             epochs[trial] = 0
         else:
             trial = str(rng.choice(list(epochs)))
+            if trial not in reference.stopped and rng.random() < 0.1:
+                scheduler.finish(trial, TrialStatus.FAILED)
+                scheduler.reopen(trial)
+                reference.fail_and_reopen(trial)
         epochs[trial] = max(1, epochs[trial] + int(rng.choice([0, 1, 1, 1, 2, -1])))
         special = rng.random()
         value = NAN if special < 0.04 else None if special < 0.08 else float(rng.integers(0, 12))

@@ -94,7 +94,8 @@ def test_a_smoke_test_runs_ends_and_says_what_to_type_next(root, tmp_path, name)
     folder = tmp_path / "runs" / "smoke"
     spec = ExperimentSpec.from_dict(read_json(folder / "spec.json")["spec"])
     assert (spec.num_samples, spec.max_epochs) == (6, 3)
-    assert (spec.search, spec.scheduler, spec.metric) == ("random", "asha", "validation_accuracy")
+    assert (spec.search, spec.scheduler) == ("random", "asha-promotion")
+    assert spec.metric == "validation_accuracy"
     assert f"search: {spec.search_reason}\n" in done.stdout
     events = list(read_events(folder))
     assert events[-1]["reason"] == "finished"

@@ -436,3 +436,35 @@ def test_trial_ids_count_up():
     )
     ids = [t.trial_id for t in result.trials]
     assert ids == list(itertools.islice((f"trial_{i:05d}" for i in itertools.count()), 12))
+
+
+class _EndlessQueue(AshaPromotion):
+    """The paper's rule: every trial pauses."""
+
+    PATIENCE = 10**9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_trials_are_paused_at_once_and_the_outcome_is_that_of_an_endless_queue(seed):
+    rng = np.random.default_rng(seed)
+    n, epochs = 1000, np.arange(1, 28)
+    shape = (0.3 + 0.5 * rng.random((n, 1))) / epochs
+    noise = 0.05 * rng.normal(size=(n, 27)) / np.sqrt(epochs)
+    task = rows_task(rng.random((n, 1)) + shape + noise, rng.lognormal(sigma=0.5, size=n))
+    results, most_paused = {}, {}
+    for kind in (AshaPromotion, _EndlessQueue):
+        log = []
+        scheduler = Spy(kind(max_resource=27), log)
+        results[kind] = simulate(ListSearcher(n), scheduler, task, workers=4, max_trials=n)
+        paused, most_paused[kind] = 0, 0
+        for name, _, *answer in log:
+            paused += (answer == ["pause"]) - (name == "scheduler.resume")
+            most_paused[kind] = max(most_paused[kind], paused)
+    # measured: 103 to 160 (three rungs), and 944 to 952 without the limit
+    assert most_paused[AshaPromotion] < 200
+    assert most_paused[_EndlessQueue] > 900
+    ours, endless = results.values()
+    assert ours.incumbent()[-1] == endless.incumbent()[-1]
+    # measured: 0 to 1 trial in 1,000 got further, or less far
+    differing = [a.epochs != b.epochs for a, b in zip(ours.trials, endless.trials, strict=True)]
+    assert sum(differing) <= 5

@@ -108,12 +108,9 @@ def test_nothing_is_reported_after_the_end_of_the_budget():
 
 
 def test_a_crash_takes_its_epoch_and_reports_nothing():
-    class CrashingCurve(Curve):
-        crash_at = 2
-
     task = line_task([[4.0, 3.0, 2.0]])
     values = np.array([4.0, 3.0, 2.0])
-    task.evaluator = lambda: lambda configuration: CrashingCurve(values, 1.0)
+    task.evaluator = lambda: lambda configuration: Curve(values, 1.0, crash_at=2)
     script = Script((0.0, 3, "a"))
     result = run_jobs(script, task, workers=1, budget_s=10)
     assert math.isnan(script.told[0][2])

@@ -313,9 +313,9 @@ def _warm_start(
     if not runs:
         return spec
     prior: list[PriorTrial] = []
-    for name in runs:
+    for number, name in enumerate(runs):
         earlier = load(name, storage_path=spec.storage_path, record_path=spec.record_path or "runs")
-        found = prior_trials(earlier, spec.space, spec.metric, spec.mode)
+        found = prior_trials(earlier, spec.space, spec.metric, spec.mode, number)
         outside = f" ({found.n_outside} lie outside)" if found.n_outside else ""
         console.print(
             f"Warm start: {plural(len(found.trials), 'trial')} of run {earlier.name} that "

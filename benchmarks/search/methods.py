@@ -118,6 +118,8 @@ PEERS: dict[str, Peer] = {
 """Other people's methods."""
 
 METHODS: dict[str, Ours | Peer] = {**OURS, **PEERS}
+OURS_BY_DEFAULT = "ours:gp+promotion"
+"""What `--search auto` takes; the others of ours are there for comparison."""
 STOCK = "ray:bohb+asha"
 """What a budget is saved against."""
 DEFAULT = ("ours:*", "ray:*")

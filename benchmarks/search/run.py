@@ -65,7 +65,8 @@ def describe(result: SimulationResult, task: Task, budget_s: float, method: str)
     """Summarise a simulation."""
     suggest_s = np.asarray(getattr(result, "suggest_cpu_s", ()))
     mean_s, p95_s = (suggest_s.mean(), np.quantile(suggest_s, 0.95)) if len(suggest_s) else (0, 0)
-    regret = regret_at(result, task, SHARES * budget_s)
+    final_value = getattr(task, "final_value", None)  # of noisy tasks: what luck does not change
+    regret = regret_at(result, task, SHARES * budget_s, final_value=final_value)
     ended = [trial.status for trial in result.trials]
     return {
         "versions": version_of(method),

@@ -23,12 +23,21 @@ class WarmStart:
     """Trials with reports that do not lie in the search space."""
 
 
-def prior_trials(results: Results, space: SearchSpace, metric: str, mode: Mode) -> WarmStart:
+def prior_trials(
+    results: Results, space: SearchSpace, metric: str, mode: Mode, run: int = 0
+) -> WarmStart:
     """Take the trials of a run that a new search over `space` can learn from.
 
     Trials count as they were seen at each resource, whatever became of them later; those that
-    failed count as failed. That the values of the two runs can be compared (the same data, the same
-    split) is for the user to know.
+    failed count as failed. For the density model the values of both runs must be comparable (the
+    same data, the same split); the Gaussian process ranks each run by itself.
+
+    Args:
+        results: The earlier run.
+        space: The new search space.
+        metric: What the new search tunes.
+        mode: Whether it is minimised or maximised.
+        run: Number of the earlier run, from 0, where there are several.
 
     Raises:
         SpecError: If the run tuned another metric, or none of its trials is legal in the space.
@@ -51,7 +60,7 @@ def prior_trials(results: Results, space: SearchSpace, metric: str, mode: Mode) 
             continue
         configuration = results.configuration(trial)
         if space.contains(configuration):
-            trials.append(PriorTrial(configuration, seen.get(trial, ()), failed))
+            trials.append(PriorTrial(configuration, seen.get(trial, ()), failed, run))
         else:
             n_outside += 1
     if not trials:

@@ -58,7 +58,8 @@ def choose_search(
     """Choose a searcher; the first rule that holds decides.
 
     1. A `grid_search` parameter: `grid`, the only one that takes it.
-    2. No more configurations than trials: `grid` in a random order, so each is tried once.
+    2. No more configurations than trials, and none known from earlier runs: `grid` in a random
+       order, so each is tried once.
     3. Else `bohb` with `model="gp"`, or with the density model if one of its options is given.
 
     Args:
@@ -75,7 +76,9 @@ def choose_search(
     if space.grid_search_names:
         name = space.grid_search_names[0]
         return _choice("grid", f"for the grid_search parameter {name!r}: all its values", {}, given)
-    size = None if num_samples is None else count_configurations(space, num_samples)
+    size = None
+    if num_samples is not None and not n_prior_trials:
+        size = count_configurations(space, num_samples)
     if size is not None:
         why = f"for a space of {_plural(size, 'configuration')}: each is tried once"
         return _choice("grid", why, {"shuffle": True, **_all_values(space)}, given)
@@ -92,7 +95,7 @@ def choose_search(
         told += f", which has the option {of_density[0]}"
     source = "rung" if max_epochs > 1 else "trial"
     if num_samples is not None and num_samples < FEW_TRIALS and not known:
-        learns = f"random draws at first, as a model needs {FEW_TRIALS} trials"
+        learns = f"random draws until {GpSettings().min_observations} results are in"
     else:
         learns = " and ".join([f"it learns from every {source}", *known])
     varying = sum(parameter.domain.n_values != 1 for parameter in space.declaration.parameters)

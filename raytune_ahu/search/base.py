@@ -139,7 +139,7 @@ class BaseSearcher(ABC):
             raise ValueError("a warm start must come before the first suggestion")
         for index, trial in enumerate(prior):
             trial_id = f"prior_{index:05d}"
-            self._history.add(trial_id, self._encode(trial.configuration))
+            self._history.add(trial_id, self._encode(trial.configuration), -trial.run)
             for resource, value in trial.reports:
                 self.observe(Report(trial_id, resource, value))
             self.finish(trial_id, TrialStatus.FAILED if trial.failed else TrialStatus.STOPPED)

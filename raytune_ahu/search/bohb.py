@@ -123,6 +123,11 @@ class BohbSearcher(BaseSearcher):
         check_choice("engine", engine, ("native", "hpbandster"))
         if engine == "hpbandster" and model != "kde":
             raise SpecError("engine='hpbandster' has only model='kde'; use engine='native'")
+        if engine == "hpbandster" and space.prior is not None:
+            raise SpecError(
+                f"engine='hpbandster' cannot use the prior of {space.prior.names[0]!r}; use "
+                "engine='native', or take the prior out of the search space"
+            )
         options = {
             "top_fraction": top_fraction,
             "bandwidth_factor": bandwidth_factor,
@@ -154,6 +159,7 @@ class BohbSearcher(BaseSearcher):
             points_to_evaluate=points_to_evaluate,
         )
         self._prior = space.prior
+        self._favourite = {} if self._prior is None else self._prior.mode()
         self._engine: HpbandsterEngine | None = None
         if engine == "hpbandster" and isinstance(self._model, KdeModel):
             self._engine = HpbandsterEngine(
@@ -167,10 +173,8 @@ class BohbSearcher(BaseSearcher):
     def _propose(self) -> Proposal:
         if self._engine is not None:
             return self._propose_by_hpbandster(self._engine)
-        if self._prior is not None:
-            favourite = self._from_prior(self._prior.mode())
-            if not self._history.has_seen(favourite.vector):
-                return favourite
+        if self._prior is not None and not self._history.has_seen(self._encode(self._favourite)):
+            return self._from_prior(self._favourite)
         proposal = None
         if self._rng.random() >= self._random_fraction:
             proposal = self._propose_by_model()
@@ -201,9 +205,12 @@ class BohbSearcher(BaseSearcher):
             vectors = self._space.encode_many(drawn)
             vectors = np.where(np.isnan(vectors), self._space.defaults, vectors)
             candidates = np.concatenate([candidates, vectors])
-        scores = self._model.score(candidates)
+        legal = candidates
+        if self._space.is_conditional:
+            legal = np.array([self._space.repair(candidate) for candidate in candidates])
+        scores = self._model.score(legal if self._model.knows_inactive else candidates)
         if self._prior is not None:
-            scores = scores + self._trust() ** 2 * self._prior.log_density(candidates)
+            scores = scores + self._trust() ** 2 * self._prior.log_density(legal)
         for i in np.argsort(-scores, kind="stable"):
             configuration = self._space.try_decode(candidates[i])
             if configuration is None:

@@ -19,14 +19,12 @@ from scipy.linalg import cho_solve, get_lapack_funcs
 from scipy.optimize import minimize
 
 from raytune_ahu.search.kernels import category_index
-from raytune_ahu.search.model import Floats, Ints
+from raytune_ahu.search.model import THIS_RUN, Floats, Ints
 
 _JITTER = 1e-6
 """Added to the diagonal; targets have unit variance."""
 _MAX_STEPS = 25
 """Steps of L-BFGS when hyperparameters are fitted; it stops earlier where it has converged."""
-_FROM_ELSEWHERE = 0
-"""Source of observations of earlier runs; 1: of this run."""
 
 
 class Columns:
@@ -88,7 +86,7 @@ class Data:
     trial: Ints
     """(n,) whose observation each is."""
     source: Ints
-    """(n,) 1 for this run, 0 for earlier ones."""
+    """(n,) of which run it is: `THIS_RUN`, or another number for each earlier one."""
     target: Floats
     """(n,) about standard normal; the smaller, the better."""
 
@@ -113,7 +111,7 @@ class Hyperparameters:
     noise: float
     """Variance of a single observation."""
     correlation: float
-    """Between this run and earlier ones, in [0, 1]."""
+    """Between any two runs, in [0, 1]."""
 
 
 def fit_hyperparameters(columns: Columns, data: Data) -> Hyperparameters:
@@ -132,7 +130,7 @@ def fit_hyperparameters(columns: Columns, data: Data) -> Hyperparameters:
         The hyperparameters; the same for the same data.
     """
     d = len(columns.n_choices)
-    has_sources = bool((data.source == _FROM_ELSEWHERE).any() and data.source.any())
+    has_sources = len(np.unique(data.source)) > 1
     centre = np.array(
         [*[0.5 * math.log(max(d, 1) / 8.0)] * d, 0.0, 0.0, math.log(0.1), math.log(0.05), 1.0]
     )
@@ -211,7 +209,7 @@ class GaussianProcess:
     M is the Matern kernel of smoothness 5/2 with one length scale for each column. The trial's term
     is what a configuration does not explain (its random initialisation, say) and all epochs of the
     trial share; it keeps ten reports of a lucky trial from counting as ten witnesses. `link` is 1
-    within a run, and the fitted correlation between this run and earlier ones. The mean is a
+    within a run, and the fitted correlation between any two runs. The mean is a
     constant, estimated by generalised least squares.
 
     Predictions are made in single precision: they are for ranking, and four times faster.
@@ -245,7 +243,7 @@ class GaussianProcess:
         target = data.target - self.mean
         if pending is not None and len(pending):
             running = self._scaled(pending)
-            here = np.ones(len(running), np.int64)
+            here = np.full(len(running), THIS_RUN)
             cross = h.signal * matern(points, running) * self._link(source, here)
             inner = h.signal * matern(running, running)
             inner[np.diag_indices_from(inner)] += h.trial + h.noise + _JITTER
@@ -256,7 +254,7 @@ class GaussianProcess:
             lower = np.block([[lower, np.zeros_like(side.T)], [side, corner]])
             points, source = np.concatenate([points, running]), np.concatenate([source, here])
             target = np.concatenate([target, believed])
-        self._from_here = self._link(source, np.ones(1, np.int64)).astype(np.float32)
+        self._from_here = self._link(source, np.array([THIS_RUN])).astype(np.float32)
         self._points = points.astype(np.float32)
         self._weights = cho_solve((lower, True), target, check_finite=False).astype(np.float32)
         (invert,) = get_lapack_funcs(("trtri",), (lower,))

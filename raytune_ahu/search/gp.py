@@ -40,9 +40,6 @@ _FAILURE_POINTS = 300
 """Failed, and other, trials that the chance of failure is learned from, at most: the newest."""
 _SHARPNESS = (1.0, 2.0, 4.0, 8.0)
 """How much narrower than the kernel of the process that of failures may be."""
-_QUANTILES = ndtri((np.arange(64) + 0.5) / 64)
-"""Standard normal numbers that stand for the distribution in an expectation."""
-
 _LARGEST = 1e300
 """Losses beyond this are still ranked, but their differences may be no floats."""
 
@@ -72,7 +69,7 @@ class GpModel:
     """Scores a configuration by the logarithm of its expected improvement at full resource.
 
     1. Targets: the normal scores of the ranks of all finite losses, those of all rungs ranked
-       together; earlier runs (a warm start) are ranked by themselves.
+       together; earlier runs (a warm start) are ranked each by itself.
     2. A `GaussianProcess` over configuration and depth, of at most `max_points` observations: half
        of them the best ones, a quarter those of the highest rungs, the rest drawn from the others.
        Its hyperparameters are fitted each time this run's observations have grown by a quarter, to
@@ -97,6 +94,7 @@ class GpModel:
     name = "gp"
     n_candidates = 512
     random_fraction = 0.1
+    knows_inactive = True
     every_report = False
 
     def __init__(self, n_choices: Ints, settings: GpSettings | None = None) -> None:
@@ -133,7 +131,7 @@ class GpModel:
         if self._failures is not None:
             rows = np.concatenate([rows, self._failures.expected(observations)])
         is_own = observations.trial[rows] >= observations.n_prior
-        target = _targets(observations.loss[rows], is_own)
+        target = _targets(observations.loss[rows], observations.source[observations.trial[rows]])
         chosen = _choose(observations, rows, target, is_own, self.settings.max_points)
         data = self._data(observations, rows[chosen], target[chosen])
         self._process = GaussianProcess(
@@ -168,24 +166,22 @@ class GpModel:
         return score
 
     def expected_improvement(self, vector: Floats) -> float | None:
-        """Return the expected gain in units of the metric, from 64 quantiles of the prediction.
+        """Return the expected gain in units of the metric.
 
-        Targets are turned back into losses through the losses seen; beyond the best of them the
-        line goes on with the slope of the best tenth. None where losses are too large to be
-        subtracted.
+        Beyond the best one, targets are turned back into losses along the line through the best
+        loss and that of the best tenth. None where losses are too large to be subtracted.
         """
         mean, deviation = self.process.predict(self._columns.features(vector[None], 1.0))
         losses = self._losses
         if max(losses[-1], -losses[0]) > _LARGEST:
             return None
-        scores = ndtri((np.arange(len(losses)) + 0.5) / self._n_ranked)
-        tenth = min(max(1, len(losses) // 10), len(losses) - 1)
-        drawn = mean[0] + deviation[0] * _QUANTILES
-        gain = losses[0] - np.interp(drawn, scores, losses)
-        if tenth:
-            slope = (losses[tenth] - losses[0]) / (scores[tenth] - scores[0])
-            gain = np.where(drawn < scores[0], slope * (scores[0] - drawn), gain)
-        return max(0.0, float(np.maximum(gain, 0.0).mean()))
+        tenth = max(1, len(losses) // 10)
+        if tenth >= len(losses):
+            return 0.0
+        first, last = ndtri((np.array([0, tenth]) + 0.5) / self._n_ranked)
+        slope = (losses[tenth] - losses[0]) / (last - first)
+        gain = np.exp(log_expected_improvement(first, mean, deviation))
+        return max(0.0, float(slope * gain[0]))
 
     def _hyperparameters(self, observations: Observations, rows: Ints) -> Hyperparameters:
         n_own = int(np.count_nonzero(observations.trial[rows] >= observations.n_prior))
@@ -197,7 +193,10 @@ class GpModel:
         first = rows[: n_earlier + count]
         # all that they depend on: a restored search, which knows no fit, must find the same
         columns = observations.trial, observations.resource, observations.loss
-        key = tuple(column[first].tobytes() for column in columns)
+        key = (
+            *(column[first].tobytes() for column in columns),
+            observations.configurations[observations.trial[first]].tobytes(),
+        )
         if self._fitted is None or self._fitted[0] != key:
             if len(first) > _FIT_POINTS:
                 rng = np.random.default_rng(count)
@@ -206,7 +205,7 @@ class GpModel:
                 earlier = rng.permutation(n_earlier)[: _FIT_POINTS - len(own)]
                 first = first[np.sort(np.concatenate([earlier, own]))]
             target = _targets(
-                observations.loss[first], observations.trial[first] >= observations.n_prior
+                observations.loss[first], observations.source[observations.trial[first]]
             )
             data = self._data(observations, first, target)
             self._fitted = key, fit_hyperparameters(self._columns, data)
@@ -218,7 +217,7 @@ class GpModel:
         return Data(
             features=self._columns.features(observations.configurations[trial], depth),
             trial=trial,
-            source=np.asarray(trial >= observations.n_prior, np.int64),
+            source=observations.source[trial],
             target=target,
         )
 
@@ -333,13 +332,13 @@ def log_expected_improvement(best: float, mean: Floats, deviation: Floats) -> Fl
     return np.log(deviation) + np.where(z > -25.0, direct, tail)
 
 
-def _targets(loss: Floats, is_own: NDArray[np.bool_]) -> Floats:
-    """Normal scores (n,) of losses, ranked among those of this run, or of the earlier ones."""
+def _targets(loss: Floats, source: Ints) -> Floats:
+    """Normal scores (n,) of losses, ranked among those of the same run."""
     target = np.empty(len(loss))
-    for group in (is_own, ~is_own):
-        n = np.count_nonzero(group)
-        if n:
-            target[group] = ndtri((rankdata(loss[group]) - 0.5) / n)
+    for run in np.unique(source):
+        of_run = source == run
+        n = np.count_nonzero(of_run)
+        target[of_run] = ndtri((rankdata(loss[of_run]) - 0.5) / n)
     return target
 
 
@@ -356,7 +355,7 @@ def _choose(
     n = len(rows)
     if n <= most:
         return np.arange(n)
-    # earlier runs: no more than half of the places
+    # the half for the best is this run's first; earlier runs have what is left of it
     resource = observations.resource[rows]
     order = np.lexsort((target, ~is_own))
     best = order[: most // 2]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from raytune_ahu.search.model import Floats, Observations
+from raytune_ahu.search.model import THIS_RUN, Floats, Observations
 from raytune_ahu.search.table import GrowingArray
 from raytune_ahu.types import TrialStatus
 
@@ -65,8 +65,8 @@ class History:
         except KeyError:
             raise KeyError(f"trial {trial_id!r} was never suggested by this searcher") from None
 
-    def add(self, trial_id: str, vector: Floats) -> None:
-        """Take in a new running trial.
+    def add(self, trial_id: str, vector: Floats, source: int = THIS_RUN) -> None:
+        """Take in a new running trial, of this run or of another source (see `Observations`).
 
         Raises:
             ValueError: If the trial is known already.
@@ -77,6 +77,7 @@ class History:
         self._status.append(TrialStatus.RUNNING)
         self._last.append(0)
         self._vectors.append(vector)
+        self._source.append(source)
         self._seen.add(vector.tobytes())
         heading = self._level_above(0)
         self._heading.append(heading)
@@ -157,6 +158,7 @@ class History:
             pending_level=self._heading.view[pending],
             rung_levels=self.rung_levels,
             n_prior=self.n_prior,
+            source=self._source.view,
             revision=self._revision,
         )
 
@@ -168,6 +170,7 @@ class History:
             "last": list(self._last),
             "vectors": self._vectors.view.tolist(),
             "prior": self.n_prior,
+            "sources": self._source.view.tolist(),
             "failed": sorted(self._is_failed),
             "failures": [[*key, resource] for key, resource in self._failure.items()],
             "trial": self._trial.view.tolist(),
@@ -178,8 +181,11 @@ class History:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a state; what was here before is forgotten."""
         self._forget()
-        for trial_id, vector in zip(state["trials"], state["vectors"], strict=True):
-            self.add(trial_id, np.asarray(vector, dtype=np.float64))
+        sources = state.get("sources", [THIS_RUN] * len(state["trials"]))
+        for trial_id, vector, source in zip(
+            state["trials"], state["vectors"], sources, strict=True
+        ):
+            self.add(trial_id, np.asarray(vector, dtype=np.float64), source)
         self.n_prior = state.get("prior", 0)
         self._is_failed.update(state["failed"])
         for i, level, resource in state["failures"]:
@@ -199,6 +205,7 @@ class History:
         self._seen: set[bytes] = set()
         # one row per trial
         self._vectors = GrowingArray(np.float64, self._n_columns)
+        self._source = GrowingArray(np.int64)
         self._heading = GrowingArray(np.int64)
         self._is_pending = GrowingArray(np.bool_)
         self._last: list[int] = []

@@ -103,6 +103,7 @@ class KdeModel:
     name = "kde"
     n_candidates = 64
     random_fraction = 1 / 3
+    knows_inactive = False
     every_report = False
 
     def __init__(self, n_choices: Ints, settings: KdeSettings | None = None) -> None:

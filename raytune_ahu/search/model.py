@@ -24,6 +24,10 @@ Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
 
+THIS_RUN = 1
+"""Source of this run's own trials; those of earlier runs are 0, -1, ..."""
+
+
 @dataclass(frozen=True, slots=True)
 class Observations:
     """Everything a searcher has seen. The arrays are views of growing tables: read, never write.
@@ -48,6 +52,8 @@ class Observations:
     """All rung levels, ascending."""
     n_prior: int
     """The first so many rows of `configurations` are trials of earlier runs (a warm start)."""
+    source: Ints
+    """(t,) `THIS_RUN`, or minus the number of the earlier run that a trial is of."""
     revision: int
     """Another number whenever an observation was added, replaced or removed: for caches."""
 
@@ -84,6 +90,11 @@ class SurrogateModel(Protocol):
         ...
 
     @property
+    def knows_inactive(self) -> bool:
+        """Whether `score` takes candidates with NaN where a parameter is inactive, and needs it."""
+        ...
+
+    @property
     def every_report(self) -> bool:
         """Whether the model wants reports between the rung levels among its observations too."""
         ...
@@ -107,7 +118,11 @@ class SurrogateModel(Protocol):
         ...
 
     def score(self, candidates: Floats) -> Floats:
-        """Return (n,) scores of candidates (n, d): the higher, the more worth trying; no NaN."""
+        """Return (n,) scores of candidates (n, d): the higher, the more worth trying; no NaN.
+
+        Where a parameter is inactive, candidates have NaN for models that know it (see
+        `knows_inactive`), for others some number.
+        """
         ...
 
     def expected_improvement(self, vector: Floats) -> float | None:

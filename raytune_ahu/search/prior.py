@@ -29,6 +29,9 @@ class PriorTrial:
     """(resource, value) of its finite reports, by ascending resource; values as reported."""
     failed: bool = False
     """Whether it failed or diverged in the end."""
+    run: int = 0
+    """Number of the earlier run among several, from 0. Values of different runs need not be
+    comparable for the Gaussian process; the density model takes all as they are."""
 
     def __post_init__(self) -> None:
         resources = [0, *(resource for resource, _ in self.reports)]
@@ -50,6 +53,7 @@ class PriorTrial:
         """
         try:
             reports = tuple((int(resource), float(value)) for resource, value in data["reports"])
-            return cls(dict(data["configuration"]), reports, bool(data["failed"]))
+            run = int(data.get("run", 0))
+            return cls(dict(data["configuration"]), reports, bool(data["failed"]), run)
         except (KeyError, TypeError, ValueError) as error:
             raise SpecError(f"{data!r} is no prior trial ({error!r}); leave it out") from error

@@ -188,6 +188,11 @@ class SearchSpace:
 
         return translate(self._layout, self._layout.read(configuration))
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether a parameter is inactive in some configurations."""
+        return any(parameter.condition is not None for parameter in self.declaration.parameters)
+
     def digest(self) -> str:
         """Hash of the declaration (16 hex digits), the same in every process."""
         return hashlib.sha256(self._canonical.encode()).hexdigest()[:16]

@@ -50,7 +50,8 @@ def choose(space, num_samples=40, max_epochs=9, **arguments):
         ({"a": AB, "n": {**LAYERS, "upper": 50}}, {}, "bohb", GP, "2 parameters"),
         ({"a": AB, "n": LAYERS, "c": 7}, {"num_samples": None}, "bohb", GP, "2 parameters"),
         ({"a": AB, "x": {**X, "when": {"a": "b"}}}, {}, "bohb", GP, "2 parameters"),
-        ({"a": AB, "prior": {"a": "b"}}, {"n_prior_trials": 9}, "grid", SHUFFLED, "2 config"),
+        ({"a": AB, "prior": {"a": "b"}}, {}, "grid", SHUFFLED, "2 config"),
+        ({"a": AB}, {"n_prior_trials": 9}, "bohb", GP, "begins with 9 earlier trials"),
     ],
 )
 def test_the_choice_follows_space_and_budget(space, arguments, search, options, told):

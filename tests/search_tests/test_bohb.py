@@ -188,6 +188,7 @@ class CountingModel:
 
     name = "counting"
     n_candidates = 64
+    knows_inactive = False
     random_fraction = 1 / 3
     every_report = True
 

@@ -62,6 +62,7 @@ def observed(x, loss, *, resource=None, n_prior=0, pending=(), levels=LEVELS, tr
         pending_level=np.full(len(pending), levels[0]),
         rung_levels=levels,
         n_prior=n_prior,
+        source=np.where(np.arange(n) < n_prior, 0, 1),
         revision=1,
     )
 
@@ -594,3 +595,63 @@ def test_the_contracts_run_gets_better_in_the_mixed_space():
         run.step()
     values = [np.nansum(np.square(space.encode(c) - 0.3)) for _, c, _ in run.log]
     assert np.median(values[-20:]) < 0.6 * np.median(values[:10])
+
+
+BRANCHES = {
+    "kind": {"domain": "choice", "values": ["a", "b"]},
+    "x": {"domain": "uniform", "lower": 0.0, "upper": 1.0, "when": {"kind": "a"}},
+    "y": {"domain": "uniform", "lower": 0.0, "upper": 1.0, "when": {"kind": "b"}},
+    "z": {"domain": "uniform", "lower": 0.0, "upper": 1.0},
+}
+
+
+class Watching(GpModel):
+    """Remembers what it was asked to score."""
+
+    def score(self, candidates):
+        self.scored = candidates
+        return super().score(candidates)
+
+
+def test_candidates_are_scored_as_the_configurations_that_they_stand_for():
+    space = SearchSpace.from_dict(BRANCHES)
+    model = Watching(space.n_choices)
+    searcher = BohbSearcher(space, mode="min", seed=0, rung_levels=LEVELS, model=model)
+    feed(searcher, 30, lambda c: c["z"] + c.get("x", 0.5))
+    assert np.isnan(model.scored).any()
+    for row in model.scored[::17]:
+        np.testing.assert_array_equal(row, space.encode(space.decode(np.nan_to_num(row))))
+
+
+def test_runs_whose_losses_are_not_comparable_do_not_spoil_each_other():
+    """The first earlier run is about this problem, the second one has lower losses elsewhere."""
+    space = SearchSpace.from_dict({"x": BRANCHES["z"], "y": BRANCHES["z"]})
+
+    def best_after_three(earlier):
+        found = []
+        for seed in range(5):
+            searcher = BohbSearcher(
+                space, mode="min", seed=seed, rung_levels=(1,), model="gp", random_fraction=0.0
+            )
+            searcher.begin_from(earlier)
+            values = []
+            for i in range(3):
+                c = searcher.suggest(str(i)).configuration
+                values.append((c["x"] - 0.2) ** 2 + (c["y"] - 0.7) ** 2)
+                searcher.observe(Report(str(i), 1, values[-1]))
+                searcher.finish(str(i), TrialStatus.STOPPED)
+            found.append(min(values))
+        return np.mean(found)
+
+    draws = np.random.default_rng(0).random((40, 2))
+    good = [
+        PriorTrial({"x": x, "y": y}, ((1, 10 + (x - 0.2) ** 2 + (y - 0.7) ** 2),))
+        for x, y in draws.tolist()
+    ]
+    other = [
+        PriorTrial({"x": x, "y": y}, ((1, (x - 0.25) ** 2 + (y - 0.6) ** 2),), run=1)
+        for x, y in draws[::-1].tolist()
+    ]
+    pooled = [PriorTrial(trial.configuration, trial.reports) for trial in other]
+    assert best_after_three([*good, *other]) < best_after_three([*good, *pooled]) + 1e-3
+    assert best_after_three([*good, *other]) < 0.02

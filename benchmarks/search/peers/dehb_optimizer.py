@@ -29,11 +29,15 @@ def dehb(task: Task, *, seed: int, **options: Any) -> SimulationResult:
         return run_jobs(DehbJobs(task, seed, folder), task, **options)
 
 
+NOTHING_YET = 1e3
+"""Told for a failure before anything has succeeded: worse than all that follows."""
+
+
 class DehbJobs:
     """A DEHB object as a source of jobs."""
 
     def __init__(self, task: Task, seed: int, folder: str) -> None:
-        self.worst = 0.0
+        self.worst = NOTHING_YET
         space, self.translate = with_configspace(task.space)
         self.optimizer = DEHB(
             cs=space,
@@ -65,6 +69,7 @@ class DehbJobs:
     def tell(self, job: Job, value: float) -> None:
         """Tell DEHB the fitness."""
         failed = not math.isfinite(value)
-        self.worst = self.worst if failed else max(self.worst, value)
+        if not failed:
+            self.worst = value if self.worst == NOTHING_YET else max(self.worst, value)
         fitness = self.worst if failed else value
         self.optimizer.tell(job.token, {"fitness": fitness, "cost": float(job.epochs)})

@@ -32,11 +32,15 @@ def multi_fidelity(task: Task, *, seed: int, **options: Any) -> SimulationResult
         return run_jobs(SmacJobs(task, seed, Path(folder)), task, **options)
 
 
+NOTHING_YET = 1e3
+"""Told for a failure before anything has succeeded: worse than all that follows."""
+
+
 class SmacJobs:
     """A facade of SMAC as a source of jobs."""
 
     def __init__(self, task: Task, seed: int, folder: Path) -> None:
-        self.worst = 0.0
+        self.worst = NOTHING_YET
         space, self.translate = with_configspace(task.space)
         scenario = Scenario(
             space,
@@ -75,7 +79,8 @@ class SmacJobs:
     def tell(self, job: Job, value: float) -> None:
         """Tell SMAC the loss."""
         failed = not math.isfinite(value)
-        self.worst = self.worst if failed else max(self.worst, value)
+        if not failed:
+            self.worst = value if self.worst == NOTHING_YET else max(self.worst, value)
         status = StatusType.CRASHED if failed else StatusType.SUCCESS
         result = TrialValue(cost=self.worst if failed else value, time=1.0, status=status)
         self.facade.tell(job.token, result, save=False)

@@ -27,6 +27,8 @@ sooner than the density model, which needs 2 (d + 1) trials at one rung."""
 FEW_TRIALS = GpSettings().min_observations + 2
 """With fewer trials there is no model before nearly all of them have begun: they are random draws,
 and the run may be gone on with."""
+_FEW_CONFIGURATIONS = 30
+"""Where only the time is limited, a space of no more configurations than this is tried whole."""
 _KDE_OPTIONS = ("top_fraction", "bandwidth_factor", "min_bandwidth", "min_points_in_model")
 """Options that only the density model reads."""
 _COUNTED_WITH_CLAUSES = 100_000
@@ -58,8 +60,8 @@ def choose_search(
     """Choose a searcher; the first rule that holds decides.
 
     1. A `grid_search` parameter: `grid`, the only one that takes it.
-    2. No more configurations than trials, and none known from earlier runs: `grid` in a random
-       order, so each is tried once.
+    2. No more configurations than trials (than 30, if only the time is limited), and none known
+       from earlier runs: `grid` in a random order, so each is tried once.
     3. Else `bohb` with `model="gp"`, or with the density model if one of its options is given.
 
     Args:
@@ -76,9 +78,8 @@ def choose_search(
     if space.grid_search_names:
         name = space.grid_search_names[0]
         return _choice("grid", f"for the grid_search parameter {name!r}: all its values", {}, given)
-    size = None
-    if num_samples is not None and not n_prior_trials:
-        size = count_configurations(space, num_samples)
+    limit = _FEW_CONFIGURATIONS if num_samples is None else num_samples
+    size = None if n_prior_trials else count_configurations(space, limit)
     if size is not None:
         why = f"for a space of {_plural(size, 'configuration')}: each is tried once"
         return _choice("grid", why, {"shuffle": True, **_all_values(space)}, given)

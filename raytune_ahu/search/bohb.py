@@ -246,10 +246,10 @@ def _make_model(
     space: SearchSpace, model: str | SurrogateModel, options: Mapping[str, Any]
 ) -> SurrogateModel:
     given = {name: value for name, value in options.items() if value is not None}
-    if not isinstance(model, str):
+    if not isinstance(model, str) and callable(getattr(model, "propose", None)):
         _refuse_others(given, (), f"a {type(model).__name__} of your own")
         return model
-    check_choice("model", model, ("kde", "gp"))
+    model = check_choice("model", model, ("kde", "gp"))
     settings = GpSettings if model == "gp" else KdeSettings
     _refuse_others(given, [field.name for field in fields(settings)], f"model={model!r}")
     if model == "gp":

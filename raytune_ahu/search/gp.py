@@ -169,10 +169,13 @@ class GpModel:
         """Return the expected gain in units of the metric.
 
         Beyond the best one, targets are turned back into losses along the line through the best
-        loss and that of the best tenth. None where losses are too large to be subtracted.
+        loss and that of the best tenth, of those at rungs of this run. None where they are few, or
+        too large to be subtracted.
         """
         mean, deviation = self.process.predict(self._columns.features(vector[None], 1.0))
         losses = self._losses
+        if len(losses) < self.settings.min_observations:
+            return None  # what a first result is worth, nobody knows
         if max(losses[-1], -losses[0]) > _LARGEST:
             return None
         tenth = max(1, len(losses) // 10)

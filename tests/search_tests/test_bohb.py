@@ -244,6 +244,8 @@ def test_a_density_model_with_other_settings_can_be_handed_in():
         ({"bandwidth_factor": -1.0}, "bandwidth_factor=-1.0"),
         ({"min_bandwidth": 0.0}, "min_bandwidth=0.0"),
         ({"min_points_in_model": 2}, "min_points_in_model=2.*at least 3"),
+        ({"model": None}, "model=None must be one of 'kde', 'gp'"),
+        ({"model": ["gp"]}, "model=.'gp'. must be one of"),
         ({"model": "forest"}, "model='forest' must be one of 'kde', 'gp'"),
         ({"model": "gp", "max_points": 19}, "max_points=19.*at least 20"),
         ({"model": "gp", "min_observations": 1}, "min_observations=1.*at least 2"),

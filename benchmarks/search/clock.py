@@ -237,13 +237,16 @@ class _Jobs:
         self._fill(0.0)
         while self.events and self.events[0][0] <= budget_s:
             now, _, training = heapq.heappop(self.events)
+            before = self.watch.total_s
             self._end_epoch(now, training)
-            self._fill(now)
+            self._fill(now + self.charge * (self.watch.total_s - before))
         for trial in self.trials:
             if not trial.status.is_final:
                 whole = trial.epochs >= self.task.max_resource
                 trial.status = TrialStatus.COMPLETED if whole else TrialStatus.STOPPED
-        time_s, trial_of, resource, value = zip(*self.reports, strict=True)
+        time_s, trial_of, resource, value = (
+            zip(*self.reports, strict=True) if self.reports else ((), (), (), ())
+        )
         result = SimulationResult(
             mode=self.task.mode,
             trials=self.trials,
@@ -295,6 +298,7 @@ class _Jobs:
         trial = self.trials[training.index]
         if _crashes(trial.curve, trial.epochs + 1):
             value = math.nan
+            trial.crashed = True
         else:
             value = float(trial.curve.values[trial.epochs])
             trial.epochs += 1

@@ -189,7 +189,7 @@ def row(method, seed, task="t1", suite="lcbench", regret=0.5, **others):
 @pytest.fixture
 def small_store(tmp_path):
     path = tmp_path / "search.csv"
-    regrets = {"ours:bohb+asha": 0.2, methods.STOCK: 0.4, "optuna:tpe+hyperband": 0.3}
+    regrets = {"ours:gp+promotion": 0.2, methods.STOCK: 0.4, "optuna:tpe+hyperband": 0.3}
     for seed in range(3):
         for i, task in enumerate(("t1", "t2", "t3")):
             for method, regret in regrets.items():
@@ -214,10 +214,10 @@ def test_of_rows_with_the_same_key_the_last_one_counts(tmp_path):
 
 def test_the_report_has_all_tables_and_plots(small_store):
     page = report.write(store.read(small_store), small_store.parent, "search").read_text()
-    assert "| ours:bohb+asha |" in page
+    assert "| ours:gp+promotion |" in page
     assert "2 seeds are common to all methods" in page  # a seed that misses a task does not count
     assert "Friedman p = 0.05" in page  # three tasks, the same order on each
-    assert "| 100% | ours:bohb+asha 0.0143 | optuna:tpe+hyperband 0.0190 | 0.75 |" in page
+    assert "| 100% | ours:gp+promotion 0.0143 | optuna:tpe+hyperband 0.0190 | 0.75 |" in page
     for name in ("search_lcbench_w4-b10.png", "search_ranks_w4-b10.png"):
         assert (small_store.parent / name).read_bytes().startswith(b"\x89PNG")
 

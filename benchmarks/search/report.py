@@ -247,6 +247,7 @@ def write(rows: pd.DataFrame, folder: Path, stem: str) -> Path:
     for setting, group in settings(rows):
         parts.append(f"## {setting}")
         whole = [whole_seeds(part) for _, part in group.groupby("suite", sort=True)]
+        parts += _recorded(group)
         parts += _tests(pd.concat(whole), setting, folder, stem)
         for part in whole:
             if not part.empty:
@@ -255,6 +256,24 @@ def write(rows: pd.DataFrame, folder: Path, stem: str) -> Path:
     path.write_text("\n\n".join(parts) + "\n")
     print(f"written to {folder}: {path.name} and its plots")
     return path
+
+
+def _recorded(rows: pd.DataFrame) -> list[str]:
+    """All recorded curves together, where there are several suites of them."""
+    recorded = rows[rows["suite"].isin(["lcbench", "taskset"])]
+    if recorded["suite"].nunique() < 2:
+        return []
+    mine = whole_seeds(recorded)
+    titled = {
+        "All recorded tasks: mean regret ± standard error over seeds (median over tasks)": (
+            regret_table(mine)
+        ),
+        f"All recorded tasks: budget needed to be as good as {STOCK} at the end": (
+            saving_table(mine)
+        ),
+        "All recorded tasks: our default beside the best peer": target_table(mine),
+    }
+    return [part for title, text in titled.items() if text for part in (f"**{title}**", text)]
 
 
 def _suite(rows: pd.DataFrame, setting: Setting, folder: Path, stem: str) -> list[str]:
@@ -279,7 +298,8 @@ def _suite(rows: pd.DataFrame, setting: Setting, folder: Path, stem: str) -> lis
 
 
 def _tests(rows: pd.DataFrame, setting: Setting, folder: Path, stem: str) -> list[str]:
-    found = comparisons(rows)
+    # variants of the default, which are named after a comma, are no competitors
+    found = comparisons(rows[~rows["method"].str.contains(",")])
     if not found:
         return []
     picture = f"{stem}_ranks_{setting.slug}.png"

@@ -334,7 +334,13 @@ def _warm_start(
 
 def _warn_of_few(spec: ExperimentSpec, console: Console) -> None:
     """Say if a warm start is too small for a model."""
-    if spec.search != "bohb" or not spec.prior_trials:
+    if not spec.prior_trials:
+        return
+    if spec.search != "bohb":
+        console.print(
+            f"  search={spec.search!r} does not learn from them; it only leaves out what they tried",
+            highlight=False,
+        )
         return
     levels = scheduler_for(spec).rung_levels
     seen = Counter(

@@ -338,7 +338,7 @@ def _warn_of_few(spec: ExperimentSpec, console: Console) -> None:
         return
     if spec.search != "bohb":
         console.print(
-            f"  search={spec.search!r} does not learn from them; it only leaves out what they tried",
+            f"  search={spec.search!r} does not learn from them; it leaves out what they tried",
             highlight=False,
         )
         return

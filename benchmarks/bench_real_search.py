@@ -267,7 +267,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
     parser.add_argument("--epochs", type=int, default=80, metavar="N",
-                        help="epochs of a run, all trials together (default: 150)")  # fmt: skip
+                        help="epochs of a run, all trials together (default: 80)")  # fmt: skip
     parser.add_argument("--max-epochs", type=int, default=9, metavar="N",
                         help="epochs of a full training (default: 9)")  # fmt: skip
     parser.add_argument("--images", type=int, nargs=2, metavar=("TRAIN", "VALIDATION"),

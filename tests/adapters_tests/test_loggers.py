@@ -184,7 +184,7 @@ def test_the_follower_ends_with_a_run_that_broke_off(tmp_path, toy_trainable):
 def recorded(tmp_path_factory):
     """Runs by scheduler, each with trials that failed."""
     place = tmp_path_factory.mktemp("recorded")
-    fields = {"num_samples": 12, "max_epochs": 9, "diverges_above": 0.3, "seed": 3}
+    fields = {"num_samples": 12, "max_epochs": 9, "diverges_above": 0.3, "seed": 8}
     return {
         scheduler: record_run(place / scheduler, scheduler=scheduler, **fields)
         for scheduler in ("asha", "asha-promotion")

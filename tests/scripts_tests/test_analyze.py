@@ -59,8 +59,8 @@ def test_the_reason_of_an_automatic_search_is_told(analyze, tmp_path):
     record_run(tmp_path / "runs" / "few", num_samples=4, max_epochs=3, search="auto")
     code, out, _ = analyze("few", "--frames", "none")
     assert code == 0
-    assert "few: random + asha-promotion, 4 trials" in out
-    assert "search: random for 4 trials: fewer than" in out
+    assert "few: bohb (gp) + asha-promotion, 4 trials" in out
+    assert "search: bohb with model gp, for " in out
 
 
 @pytest.mark.slow

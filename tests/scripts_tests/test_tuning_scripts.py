@@ -94,7 +94,7 @@ def test_a_smoke_test_runs_ends_and_says_what_to_type_next(root, tmp_path, name)
     folder = tmp_path / "runs" / "smoke"
     spec = ExperimentSpec.from_dict(read_json(folder / "spec.json")["spec"])
     assert (spec.num_samples, spec.max_epochs) == (6, 3)
-    assert (spec.search, spec.scheduler) == ("random", "asha-promotion")
+    assert (spec.search, spec.scheduler) == ("bohb", "asha-promotion")
     assert spec.metric == "validation_accuracy"
     assert f"search: {spec.search_reason}\n" in done.stdout
     events = list(read_events(folder))
@@ -205,10 +205,7 @@ def test_a_run_is_resumed_by_its_name_with_more_trials(script, tmp_path):
         (["--seed", "-1"], ["seed=-1"]),
         (["--name", "a/b"], ["name='a/b'"]),
         (["--search-option", "colour=red"], ["'colour'", "random_fraction"]),
-        (
-            ["--search-option", "model=kde", "--num-samples", "5"],
-            ["'model' is unknown to search='random', which auto chose for 5 trials", "search bohb"],
-        ),
+        (["--search-option", "model="], ["model=None must be one of 'kde', 'gp'"]),
         (["--search-option", "shuffle=true"], ["which auto chose with model gp", "--search grid"]),
         (["--search-option", "model=tree"], ["model='tree'", "'kde', 'gp'"]),
         (["--search-option", "colour"], ["KEY=VALUE"]),

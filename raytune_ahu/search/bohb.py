@@ -8,6 +8,7 @@ takes the rung levels as the budgets of its model. Start with `BohbSearcher`; th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -174,7 +175,7 @@ class BohbSearcher(BaseSearcher):
         if self._engine is not None:
             return self._propose_by_hpbandster(self._engine)
         if self._prior is not None and not self._history.has_seen(self._encode(self._favourite)):
-            return self._from_prior(self._favourite)
+            return self._from_prior(deepcopy(self._favourite))  # it becomes the user's
         proposal = None
         if self._rng.random() >= self._random_fraction:
             proposal = self._propose_by_model()

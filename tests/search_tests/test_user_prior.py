@@ -56,6 +56,13 @@ def test_the_first_suggestion_is_the_priors_mode_after_the_users_points(model):
 
 
 @pytest.mark.parametrize("model", MODELS)
+def test_a_favourite_that_the_user_changes_is_not_proposed_again(model):
+    searcher = make(plane(x=0.25, y=0.5), model)
+    searcher.suggest("0").configuration["x"] = 0.75
+    assert searcher.suggest("1").configuration != {"x": 0.75, "y": 0.5}
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_a_favourite_that_is_among_the_users_points_is_not_proposed_again(model):
     searcher = make(plane(x=0.25, y=0.5), model, points_to_evaluate=[{"x": 0.25, "y": 0.5}])
     found = feed(searcher, 10)

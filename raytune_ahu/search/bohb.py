@@ -254,7 +254,8 @@ def _make_model(
     settings = GpSettings if model == "gp" else KdeSettings
     _refuse_others(given, [field.name for field in fields(settings)], f"model={model!r}")
     if model == "gp":
-        return GpModel(space.n_choices, GpSettings(**given))
+        repair = space.repair if space.is_conditional else None
+        return GpModel(space.n_choices, GpSettings(**given), repair)
     return KdeModel(space.n_choices, KdeSettings(**given))
 
 

@@ -12,6 +12,7 @@ R. Losses are turned into targets, about standard normal, of which the smallest 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,8 @@ class GpModel:
     Args:
         n_choices: (d,) categories per column of the search space, 0 for the others.
         settings: Parameters.
+        repair: Makes a vector legal, with NaN where a parameter is inactive (`SearchSpace.repair`);
+            None where all parameters are always active.
     """
 
     name = "gp"
@@ -97,8 +100,14 @@ class GpModel:
     knows_inactive = True
     every_report = False
 
-    def __init__(self, n_choices: Ints, settings: GpSettings | None = None) -> None:
+    def __init__(
+        self,
+        n_choices: Ints,
+        settings: GpSettings | None = None,
+        repair: Callable[[Floats], Floats] | None = None,
+    ) -> None:
         self.settings = settings if settings is not None else GpSettings()
+        self._repair = repair
         self._columns = Columns(n_choices)
         self._fitted: tuple[tuple[bytes, ...], Hyperparameters] | None = None
         self._process: GaussianProcess | None = None
@@ -153,7 +162,8 @@ class GpModel:
         first = np.concatenate(
             [self._uniform(n - 2 * near, rng), self._around(self._centres, near, rng)]
         )
-        best = first[np.argsort(-self.score(first), kind="stable")[:_CENTRES]]
+        legal = first if self._repair is None else np.array([self._repair(u) for u in first])
+        best = first[np.argsort(-self.score(legal), kind="stable")[:_CENTRES]]
         return np.concatenate([first, self._around(best, near, rng)])
 
     def score(self, candidates: Floats) -> Floats:

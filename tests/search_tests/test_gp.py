@@ -590,12 +590,16 @@ def test_a_handful_of_candidates_is_enough(n_candidates):
 
 def test_the_contracts_run_gets_better_in_the_mixed_space():
     space = SearchSpace.from_dict(MIXED)
-    run = Run(make(space), space)
-    for _ in range(150):
-        run.step()
-    values = [np.nansum(np.square(space.encode(c) - 0.3)) for _, c, _ in run.log]
-    assert np.median(values[30:60]) < 0.6 * np.median(values[:10])  # then it looks elsewhere
-    assert min(values) < 0.6 * min(values[:10])
+    later, best = [], []
+    for seed in range(3):
+        run = Run(make(space, seed=seed), space)
+        for _ in range(100):
+            run.step()
+        values = [np.nansum(np.square(space.encode(c) - 0.3)) for _, c, _ in run.log]
+        later.append(np.median(values[30:60]) / np.median(values[:10]))
+        best.append(min(values) / min(values[:10]))
+    assert np.mean(later) < 0.75  # in between it looks elsewhere
+    assert np.mean(best) < 0.5
 
 
 BRANCHES = {

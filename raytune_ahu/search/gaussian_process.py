@@ -256,7 +256,10 @@ class GaussianProcess:
             target = np.concatenate([target, believed])
         self._from_here = self._link(source, np.array([THIS_RUN])).astype(np.float32)
         self._points = points.astype(np.float32)
-        self._weights = cho_solve((lower, True), target, check_finite=False).astype(np.float32)
+        weights = cho_solve((lower, True), target, check_finite=False)
+        self.smoothed: Floats = data.target - (h.noise + _JITTER) * weights[: len(data)]
+        """(n,) what is believed of each observation without its own noise: its posterior mean."""
+        self._weights = weights.astype(np.float32)
         (invert,) = get_lapack_funcs(("trtri",), (lower,))
         self._root = np.tril(invert(lower, lower=1)[0]).astype(np.float32)
 

@@ -75,9 +75,11 @@ class GpModel:
        of them the best ones, a quarter those of the highest rungs, the rest drawn from the others.
        Its hyperparameters are fitted each time this run's observations have grown by a quarter, to
        the first so many of them, and those of earlier runs: so a restored search has the same.
-    3. Expected improvement of a new trial at the last rung level over the best target seen in this
-       run at any level. Running trials that nothing was heard of count as observed with what is
-       predicted for them.
+    3. Expected improvement of a new trial at the last rung level over `reference`: the best that is
+       believed of a trial of this run at any level it was seen at, its noise smoothed away, and
+       better by one standard deviation of the noise. (The luckiest of many noisy targets is out of
+       reach: whoever measures by it learns nothing from the good ones.) Running trials that nothing
+       was heard of count as observed with what is predicted for them.
     4. Where trials have failed, the expected improvement is multiplied by the chance of success:
        the share of successful ones among the trials nearby, with one trial's weight on the share
        among all. Nearness is the kernel of the process, or one 2, 4 or 8 times as narrow: whichever
@@ -111,7 +113,7 @@ class GpModel:
         self._columns = Columns(n_choices)
         self._fitted: tuple[tuple[bytes, ...], Hyperparameters] | None = None
         self._process: GaussianProcess | None = None
-        self._best = 0.0
+        self._reference = 0.0
         self._centres: Floats = np.empty((0, len(n_choices)))
         self._failures: _Failures | None = None
         self._losses: Floats = np.empty(0)
@@ -123,6 +125,11 @@ class GpModel:
         if self._process is None:
             raise RuntimeError("the model is not fitted")
         return self._process
+
+    @property
+    def reference(self) -> float:
+        """The target that improvement is counted from."""
+        return self._reference
 
     def fit(self, observations: Observations, rng: np.random.Generator) -> int | None:
         """Fit the process to all rungs (see `SurrogateModel`); `rng` is not used.
@@ -146,10 +153,13 @@ class GpModel:
         self._process = GaussianProcess(
             self._columns, data, hyperparameters, self._pending(observations)
         )
-        matters = is_own[:n] if is_own[:n].any() else np.ones(n, bool)
-        own, score = rows[:n][matters], target[:n][matters]
+        matters = np.arange(len(rows)) < n  # failures do not
+        if is_own[:n].any():
+            matters &= is_own
+        believed = self._process.smoothed[matters[chosen]].min()
+        self._reference = float(believed) - math.sqrt(hyperparameters.noise)
+        own, score = rows[matters], target[matters]
         order = np.argsort(score, kind="stable")
-        self._best = float(score[order[0]])
         self._losses = observations.loss[own[order]]
         self._n_ranked = int(np.count_nonzero(is_own)) if is_own[:n].any() else n
         ranking = observations.trial[own[order]]
@@ -170,7 +180,7 @@ class GpModel:
         """Return log expected improvement, and log chance of success, of candidates (m, d)."""
         features = self._columns.features(candidates, 1.0)
         mean, deviation = self.process.predict(features)
-        score = log_expected_improvement(self._best, mean, deviation)
+        score = log_expected_improvement(self._reference, mean, deviation)
         if self._failures is not None:
             score = score + self._failures.log_success(features)
         return score

@@ -84,6 +84,28 @@ def test_mean_and_deviation_are_those_of_scikit_learn():
     assert np.square(deviation) == pytest.approx(variance, abs=1e-4)
 
 
+def test_smoothed_observations_are_what_is_predicted_there():
+    columns, data = mixed_data(n=60)
+    process = GaussianProcess(columns, data, made(4, trial=1e-12))
+    believed, _ = process.predict(data.features)
+    assert process.smoothed == pytest.approx(believed, abs=1e-3)
+    rough = GaussianProcess(columns, data, made(4, noise=1e-9))
+    assert rough.smoothed == pytest.approx(data.target, abs=0.05)
+
+
+@pytest.mark.parametrize("pending", [None, np.full((2, 4), 0.5)])
+def test_what_a_trial_has_of_its_own_is_not_smoothed_away(pending):
+    columns, data = mixed_data(n=60)
+    h = made(4, trial=0.3)
+    scaled = data.features / h.length_scales[columns.owner]
+    known = h.signal * matern(scaled, scaled) + 0.3 * (data.trial[:, None] == data.trial)
+    noise = (h.noise + JITTER) * np.eye(len(data))
+    running = None if pending is None else columns.features(pending, 1.0)
+    process = GaussianProcess(columns, data, h, running)
+    expected = known @ np.linalg.solve(known + noise, data.target - process.mean)
+    assert process.smoothed == pytest.approx(expected + process.mean)
+
+
 def test_the_prior_mean_is_that_of_generalised_least_squares():
     columns, data = mixed_data()
     h = made(4, trial=0.2)

@@ -62,7 +62,7 @@ def observed(x, loss, *, resource=None, n_prior=0, pending=(), levels=LEVELS, tr
         pending_level=np.full(len(pending), levels[0]),
         rung_levels=levels,
         n_prior=n_prior,
-        source=np.where(np.arange(n) < n_prior, 0, 1),
+        source=np.where(np.arange(len(x)) < n_prior, 0, 1),
         revision=1,
     )
 
@@ -233,6 +233,32 @@ def test_low_rungs_inform_about_the_highest():
     asked = rng.random((200, 2))
     mean, _ = model.process.predict(model._columns.features(asked, 1.0))
     assert spearmanr(mean, np.square(asked - [0.2, 0.7]).sum(axis=1)).statistic > 0.9
+
+
+def test_improvement_is_counted_from_what_is_believed_of_the_best_not_from_its_luck():
+    rng = np.random.default_rng(0)
+    n, x = 40 * len(LEVELS), rng.random((40, 2))
+    trial, resource = np.repeat(np.arange(40), len(LEVELS)), np.tile(LEVELS, 40)
+    loss = np.square(x[trial] - [0.2, 0.7]).sum(axis=1)
+
+    def reference(noise):
+        noisy = loss + noise * rng.normal(size=n)
+        return fitted(observed(x, noisy, resource=resource, trial=trial)).reference
+
+    best = norm.ppf(0.5 / n)  # the normal score of the first
+    assert reference(0.001) == pytest.approx(best, abs=0.4)
+    assert reference(0.3) > best + 0.6
+
+
+@pytest.mark.parametrize("n_prior", [0, 20, 40])
+def test_improvement_is_counted_from_this_run_where_it_has_any_results(n_prior):
+    x = np.random.default_rng(0).random((40, 2))
+    loss = np.square(x - [0.2, 0.7]).sum(axis=1)
+    model = fitted(observed(x, loss, n_prior=n_prior))
+    own = np.arange(40) >= n_prior if n_prior < 40 else np.ones(40, bool)
+    process = model.process
+    believed = process.smoothed[own].min() - np.sqrt(process.hyperparameters.noise)
+    assert model.reference == pytest.approx(believed)
 
 
 # Selection ---------------------------------------------------------------------------------------

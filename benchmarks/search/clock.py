@@ -14,25 +14,14 @@ import math
 import time
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from raytune_ahu.protocols import Scheduler, Searcher
 from raytune_ahu.simulation import Curve, SimulatedTrial, SimulationResult, Task, simulate
 from raytune_ahu.types import Configuration, Decision, Report, Suggestion, TrialStatus
-
-
-@dataclass(frozen=True)
-class TimedResult(SimulationResult):
-    """A simulation, and the CPU time of the method in it."""
-
-    suggest_cpu_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    """(trials,) CPU seconds of each suggestion."""
-    method_cpu_s: float = math.nan
-    """CPU seconds of all calls of the method."""
 
 
 class Stopwatch:
@@ -104,24 +93,6 @@ class Pair:
         raise NotImplementedError
 
 
-class _Timed:
-    """Passes all calls on to a searcher or scheduler and counts their time."""
-
-    def __init__(self, inner: Any, watch: Stopwatch) -> None:
-        self._inner, self._watch = inner, watch
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._inner, name)
-        if not callable(value):
-            return value
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            with self._watch.running(suggesting=name == "suggest"):
-                return value(*arguments, **options)
-
-        return call
-
-
 def run_pair(
     searcher: Searcher | Pair,
     scheduler: Scheduler | Pair,
@@ -136,18 +107,8 @@ def run_pair(
     unknown = [name for name in options if name not in inspect.signature(simulate).parameters]
     if unknown:
         raise SystemExit(f"simulate() has no argument {unknown[0]!r}")
-    watch = Stopwatch()
-    timed: Any = _Timed(searcher, watch)
-    judge: Any = _Timed(scheduler, watch)
     arguments: dict[str, Any] = {"workers": workers, "budget_s": budget_s, **options}
-    result = simulate(timed, judge, task, **arguments)
-    return _with_times(result, watch)
-
-
-def _with_times(result: SimulationResult, watch: Stopwatch) -> TimedResult:
-    known = {item.name: getattr(result, item.name) for item in fields(result)}
-    times = {"suggest_cpu_s": np.array(watch.suggest_s), "method_cpu_s": watch.total_s}
-    return TimedResult(**{**known, **times})
+    return simulate(searcher, scheduler, task, **arguments)
 
 
 # ----------------------------------------------------------------------- methods that hand out jobs
@@ -247,15 +208,16 @@ class _Jobs:
         time_s, trial_of, resource, value = (
             zip(*self.reports, strict=True) if self.reports else ((), (), (), ())
         )
-        result = SimulationResult(
+        return SimulationResult(
             mode=self.task.mode,
             trials=self.trials,
             time_s=np.array(time_s, np.float64),
             trial=np.array(trial_of, np.int64),
             resource=np.array(resource, np.int64),
             value=np.array(value, np.float64),
+            suggest_cpu_s=np.array(self.watch.suggest_s, np.float64),
+            method_cpu_s=self.watch.total_s,
         )
-        return _with_times(result, self.watch)
 
     def _fill(self, now: float) -> None:
         while self.free:

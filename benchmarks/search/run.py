@@ -63,7 +63,7 @@ def run_one(simulation: Simulation, data: Path) -> dict[str, Any]:
 
 def describe(result: SimulationResult, task: Task, budget_s: float, method: str) -> dict[str, Any]:
     """Summarise a simulation."""
-    suggest_s = np.asarray(getattr(result, "suggest_cpu_s", ()))
+    suggest_s = result.suggest_cpu_s
     mean_s, p95_s = (suggest_s.mean(), np.quantile(suggest_s, 0.95)) if len(suggest_s) else (0, 0)
     final_value = getattr(task, "final_value", None)  # of noisy tasks: what luck does not change
     regret = regret_at(result, task, SHARES * budget_s, final_value=final_value)
@@ -78,7 +78,7 @@ def describe(result: SimulationResult, task: Task, budget_s: float, method: str)
         "model_share": round(result.model_based_share(), 4),
         "suggest_cpu_s": round(float(mean_s), 6),
         "suggest_cpu_s_p95": round(float(p95_s), 6),
-        "method_cpu_s": round(float(getattr(result, "method_cpu_s", np.nan)), 4),
+        "method_cpu_s": round(result.method_cpu_s, 4),
         **{name: round(float(r), 5) for name, r in zip(REGRETS, regret, strict=True)},
     }
 

@@ -1,15 +1,14 @@
-"""Runs a method on a task in virtual time and measures the CPU time it takes itself.
+"""Runs a peer on a task in virtual time and measures the CPU time it takes itself.
 
-Two styles of methods exist. Those that hear of every epoch (`run_pair`) are a searcher and a
-scheduler of ours, or a `Pair` that is both; `raytune_ahu.simulation.simulate` runs them. Those that
-hand out jobs, a configuration to train up to an epoch (`run_jobs`), are an `AskTell`; the loop is
-here, and works as the other does: the same workers, an epoch at a time, the same table.
+Two styles of methods exist. Those that hear of every epoch are a `Pair`, searcher and scheduler in
+one; `raytune_ahu.simulation.simulate` runs them, as it runs ours. Those that hand out jobs, a
+configuration to train up to an epoch, are an `AskTell`; `run_jobs` works as the other does: the
+same workers, an epoch at a time, the same table.
 """
 
 from __future__ import annotations
 
 import heapq
-import inspect
 import math
 import time
 from collections.abc import Hashable, Iterator
@@ -19,8 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from raytune_ahu.protocols import Scheduler, Searcher
-from raytune_ahu.simulation import Curve, SimulatedTrial, SimulationResult, Task, simulate
+from raytune_ahu.simulation import Curve, SimulatedTrial, SimulationResult, Task
 from raytune_ahu.types import Configuration, Decision, Report, Suggestion, TrialStatus
 
 
@@ -91,24 +89,6 @@ class Pair:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Never called here."""
         raise NotImplementedError
-
-
-def run_pair(
-    searcher: Searcher | Pair,
-    scheduler: Scheduler | Pair,
-    task: Task,
-    *,
-    workers: int,
-    budget_s: float,
-    **clock_options: float,
-) -> SimulationResult:
-    """Run a searcher and a scheduler; the arguments are those of `simulate`."""
-    options = {name: value for name, value in clock_options.items() if value}
-    unknown = [name for name in options if name not in inspect.signature(simulate).parameters]
-    if unknown:
-        raise SystemExit(f"simulate() has no argument {unknown[0]!r}")
-    arguments: dict[str, Any] = {"workers": workers, "budget_s": budget_s, **options}
-    return simulate(searcher, scheduler, task, **arguments)
 
 
 # ----------------------------------------------------------------------- methods that hand out jobs

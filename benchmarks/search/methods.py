@@ -14,10 +14,9 @@ from fnmatch import fnmatch
 from importlib.util import find_spec
 from typing import Any, TypeAlias
 
-from benchmarks.search.clock import run_pair
 from raytune_ahu.errors import AhuError
 from raytune_ahu.search import build_searcher
-from raytune_ahu.simulation import SimulationResult, Task
+from raytune_ahu.simulation import SimulationResult, Task, simulate
 from schedulers import build_scheduler
 
 GRACE_PERIOD, REDUCTION_FACTOR = 1, 3
@@ -55,7 +54,7 @@ class Ours:
             rung_levels=scheduler.rung_levels,
             options=self.search_options,
         )
-        return run_pair(searcher, scheduler, task, **options)
+        return simulate(searcher, scheduler, task, **options)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from benchmarks.search import methods, ranking, report, store, tasks
-from benchmarks.search.clock import Job, run_jobs, run_pair
+from benchmarks.search.clock import Job, run_jobs
 from benchmarks.search.spaces import columns, configspace_values, configuration, is_active
 from raytune_ahu.search import RandomSearcher
-from raytune_ahu.simulation import BowlTask, Curve, TableTask
+from raytune_ahu.simulation import BowlTask, Curve, TableTask, simulate
 from raytune_ahu.space import SearchSpace
 from raytune_ahu.types import Decision, Report, TrialStatus
 from schedulers import build_scheduler
@@ -122,7 +122,7 @@ def test_the_time_of_our_own_methods_is_measured():
     task = BowlTask(LINE, max_resource=9)
     scheduler = build_scheduler("asha", max_resource=9)
     searcher = RandomSearcher(LINE, mode="min", seed=0)
-    result = run_pair(searcher, scheduler, task, workers=2, budget_s=30.0)
+    result = simulate(searcher, scheduler, task, workers=2, budget_s=30.0)
     assert len(result.suggest_cpu_s) == len(result.trials)
     assert result.method_cpu_s >= result.suggest_cpu_s.sum()
 
@@ -377,8 +377,6 @@ def test_rays_hyperband_pauses_resumes_and_teaches_its_searcher():
     task, pair = ray_pair(hyperband, 9)
     decisions = []
     options = {"on_report": lambda now, report, decision: decisions.append(decision)}
-    from raytune_ahu.simulation import simulate
-
     result = simulate(pair, pair, task, workers=3, budget_s=200.0, **options)
     assert decisions.count(Decision.PAUSE) > 10
     assert sum(trial.epochs == 9 for trial in result.trials) >= 3

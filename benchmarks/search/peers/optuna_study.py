@@ -15,9 +15,9 @@ from typing import Any
 
 import optuna
 
-from benchmarks.search.clock import Pair, run_pair
+from benchmarks.search.clock import Pair
 from benchmarks.search.spaces import Column, columns, configuration, is_active, is_conditional
-from raytune_ahu.simulation import SimulationResult, Task
+from raytune_ahu.simulation import SimulationResult, Task, simulate
 from raytune_ahu.types import Decision, Report, Suggestion, TrialStatus
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -64,7 +64,7 @@ def _run(
     # HyperbandPruner draws brackets from the study's name, which else is a new one each time
     study = optuna.create_study(sampler=sampler, pruner=pruner, study_name=f"seed {seed}")
     pair = OptunaPair(task, study, learn_pruned=learn_pruned)
-    return run_pair(pair, pair, task, **options)
+    return simulate(pair, pair, task, **options)
 
 
 class OptunaPair(Pair):

@@ -23,9 +23,9 @@ from ray.tune.search.bohb import TuneBOHB
 from ray.tune.search.sample import _BackwardsCompatibleNumpyRng
 from ray.tune.search.variant_generator import generate_variants
 
-from benchmarks.search.clock import Pair, run_pair
+from benchmarks.search.clock import Pair
 from benchmarks.search.spaces import Column, columns, configuration, with_configspace
-from raytune_ahu.simulation import SimulationResult, Task
+from raytune_ahu.simulation import SimulationResult, Task, simulate
 from raytune_ahu.types import Configuration, Decision, Report, Suggestion, TrialStatus
 
 METRIC = "metric"
@@ -56,7 +56,7 @@ def bohb_hyperband(task: Task, *, seed: int, **options: Any) -> SimulationResult
 def _run(task: Task, searcher: Any, scheduler: Any, seed: int, options: Any) -> SimulationResult:
     np.random.seed(seed)  # noqa: NPY002  # hpbandster, within TuneBOHB, draws from it
     pair = RayPair(searcher, scheduler, task.max_resource)
-    return run_pair(pair, pair, task, **options)
+    return simulate(pair, pair, task, **options)
 
 
 def _asha(task: Task) -> ASHAScheduler:

@@ -23,9 +23,9 @@ from syne_tune.backend.trial_status import Trial
 from syne_tune.optimizer.baselines import ASHA, ASHABORE, ASHACQR, BOHB
 from syne_tune.optimizer.scheduler import SchedulerDecision
 
-from benchmarks.search.clock import Pair, run_pair
+from benchmarks.search.clock import Pair
 from benchmarks.search.spaces import Column, columns, configuration
-from raytune_ahu.simulation import SimulationResult, Task
+from raytune_ahu.simulation import SimulationResult, Task, simulate
 from raytune_ahu.types import Decision, Report, Suggestion, TrialStatus
 
 METRIC, EPOCH = "loss", "epoch"
@@ -67,7 +67,7 @@ def _run(
     pair = SyneTunePair(task, kind, seed, exponents=exponents)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return run_pair(pair, pair, task, **options)
+        return simulate(pair, pair, task, **options)
 
 
 class SyneTunePair(Pair):

@@ -97,6 +97,8 @@ def choose_search(
     source = "rung" if max_epochs > 1 else "trial"
     if num_samples is not None and num_samples < FEW_TRIALS and not known:
         learns = f"random draws until {GpSettings().min_observations} results are in"
+    elif given.get("random_fraction", 0) == 1:
+        learns = "random draws only, as random_fraction=1 says"
     else:
         learns = " and ".join([f"it learns from every {source}", *known])
     varying = sum(parameter.domain.n_values != 1 for parameter in space.declaration.parameters)

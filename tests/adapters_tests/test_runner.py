@@ -257,6 +257,10 @@ def test_a_finished_run_goes_on_with_more_trials(tmp_path, toy_trainable):
     first = execute(spec, toy_trainable)
     again = execute(spec, toy_trainable, resume=True)
     assert again.state.trials == first.state.trials
+    before = (tmp_path / "toy" / "log.jsonl").read_bytes()
+    with pytest.raises(SpecError, match="num_samples=4 is fewer than the 5 trials that run 'toy'"):
+        execute(spec.replace(num_samples=4), toy_trainable, resume=True)
+    assert (tmp_path / "toy" / "log.jsonl").read_bytes() == before
     more = execute(spec.replace(num_samples=9), toy_trainable, resume=True)
     assert len(more.state.trials) == 9
     assert more.state.sessions == 3

@@ -94,6 +94,11 @@ def test_counting_is_bounded():
     ("given", "options", "told"),
     [
         ({"random_fraction": 0.2}, {"model": "gp", "random_fraction": 0.2}, "with model gp"),
+        (
+            {"random_fraction": 1.0},
+            {"model": "gp", "random_fraction": 1.0},
+            "random draws only, as random_fraction=1 says",
+        ),
         ({"model": "kde"}, {"model": "kde"}, "with model kde, for"),
         (
             {"top_fraction": 0.2},

@@ -161,15 +161,26 @@ def check_old_run(spec: ExperimentSpec) -> None:
         )
 
 
-def update_spec(spec: ExperimentSpec) -> dict[str, Any]:
+def update_spec(spec: ExperimentSpec, *, begun: int = 0) -> dict[str, Any]:
     """Write what was changed on a resume into `spec.json`; return the changed fields.
 
+    Args:
+        spec: With the changes.
+        begun: Trials that the run has begun.
+
     Raises:
-        SpecError: If anything else was changed than `CHANGEABLE`.
+        SpecError: If anything else was changed than `CHANGEABLE`, or `num_samples` to less than
+            `begun`.
     """
     path = spec.folder / SPEC_FILE
     recorded = read_json(path)
     changes = spec_changes(spec, recorded["spec"])
+    wanted = changes.get("num_samples")
+    if wanted is not None and wanted < begun:
+        raise SpecError(
+            f"num_samples={wanted} is fewer than the {begun} trials that run {spec.name!r} has "
+            f"begun; give at least {begun}, or leave it out"
+        )
     if changes:
         write_json(path, {**recorded, "spec": {**recorded["spec"], **changes}})
     return changes

@@ -156,8 +156,7 @@ def run(
         mirror.sync = log.sync
         stack.callback(mirror.close)  # before the log is closed
         recorder.replay(read_events(spec.folder))
-        _check_samples(spec, len(recorder.state.trials))
-        changes = update_spec(spec) if resume else {}
+        changes = update_spec(spec, begun=len(recorder.state.trials)) if resume else {}
         recorder.attach(log)
         recorder.record(
             "run_started",
@@ -187,14 +186,6 @@ def run(
             raise
         recorder.record("run_ended", reason=ended)
     return RunResult(spec, spec.folder, recorder.state, ended)
-
-
-def _check_samples(spec: ExperimentSpec, begun: int) -> None:
-    if spec.num_samples is not None and spec.num_samples < begun:
-        raise SpecError(
-            f"num_samples={spec.num_samples} is fewer than the {begun} trials that run "
-            f"{spec.name!r} has begun; give at least {begun}, or leave it out"
-        )
 
 
 def _check(spec: ExperimentSpec, scheduler: Scheduler) -> None:

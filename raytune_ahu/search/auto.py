@@ -5,10 +5,10 @@ Start with `choose_search`. A specification asks it once, when it is made, and r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from raytune_ahu.errors import SpecError
@@ -24,9 +24,9 @@ AUTO = "auto"
 MODEL = "gp"
 """BOHB's model, unless an option of another one is given: it uses all rungs at once, and so learns
 sooner than the density model, which needs 2 (d + 1) trials at one rung."""
-FEW_TRIALS = GpSettings().min_observations + 2
-"""With fewer trials there is no model before nearly all of them have begun: they are random draws,
-and the run may be gone on with."""
+_MODELLED = 2
+"""With fewer trials beyond what the model needs, it comes when nearly all of them have begun: they
+are random draws, and the run may be gone on with."""
 _FEW_CONFIGURATIONS = 30
 """Where only the time is limited, a space of no more configurations than this is tried whole."""
 _KDE_OPTIONS = ("top_fraction", "bandwidth_factor", "min_bandwidth", "min_points_in_model")
@@ -95,10 +95,16 @@ def choose_search(
     if of_density and "model" not in given:
         told += f", which has the option {of_density[0]}"
     source = "rung" if max_epochs > 1 else "trial"
-    if num_samples is not None and num_samples < FEW_TRIALS and not known:
-        learns = f"random draws until {GpSettings().min_observations} results are in"
-    elif given.get("random_fraction", 0) == 1:
+    needed = given.get("min_observations", GpSettings().min_observations)
+    if given.get("random_fraction") == 1:
         learns = "random draws only, as random_fraction=1 says"
+    elif (
+        model == MODEL
+        and num_samples is not None
+        and num_samples < needed + _MODELLED
+        and not known
+    ):
+        learns = f"random draws until {needed} results are in"
     else:
         learns = " and ".join([f"it learns from every {source}", *known])
     varying = sum(parameter.domain.n_values != 1 for parameter in space.declaration.parameters)
@@ -115,7 +121,7 @@ def count_configurations(space: SearchSpace, limit: int) -> int | None:
     bounded = [size for size in sizes if size is not None and size <= limit]
     if len(bounded) < len(sizes):
         return None
-    if space.declaration.forbidden and prod(bounded) > _COUNTED_WITH_CLAUSES:
+    if space.declaration.forbidden and math.prod(bounded) > _COUNTED_WITH_CLAUSES:
         return None
     grid = space.grid(max(bounded, default=1))
     count = sum(1 for _ in islice(grid, limit + 1))

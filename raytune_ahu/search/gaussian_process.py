@@ -23,6 +23,9 @@ from raytune_ahu.search.model import THIS_RUN, Floats, Ints
 
 _JITTER = 1e-6
 """Added to the diagonal; targets have unit variance."""
+_OFFSET = 1.0
+"""Variance of what all observations of one run share, where there are several runs: each has ranked
+its losses by itself, and the run that began from the best of another has other ranks for them."""
 _MAX_STEPS = 25
 """Steps of L-BFGS when hyperparameters are fitted; it stops earlier where it has converged."""
 
@@ -161,6 +164,7 @@ class _Objective:
         self.distances = columns.squared_distances(data.features)
         self.same_trial = np.asarray(data.trial[:, None] == data.trial, np.float64)
         self.elsewhere = np.asarray(data.source[:, None] != data.source, np.float64)
+        self.offset = _offset(data.source) * (1.0 - self.elsewhere)
         self.target = data.target
         self.centre, self.spread = centre, spread
 
@@ -174,7 +178,7 @@ class _Objective:
         shape = slope + np.square(radius) / 3.0 * decay
         rho = _sigmoid(theta[p + 3]) if len(theta) > p + 3 else 1.0
         link = 1.0 - (1.0 - rho) * self.elsewhere
-        covariance = signal * shape * link + trial * self.same_trial
+        covariance = signal * shape * link + trial * self.same_trial + self.offset
         covariance[np.diag_indices_from(covariance)] += noise + _JITTER
         try:
             lower = np.linalg.cholesky(covariance)
@@ -204,12 +208,14 @@ class GaussianProcess:
 
     With z = (x, depth of r), the covariance of two observations is::
 
-        signal * link * M(z, z') + trial * [same trial] + noise * [same observation]
+        signal * link * M(z, z') + trial * [same trial] + offset * [same run]
+            + noise * [same observation]
 
     M is the Matern kernel of smoothness 5/2 with one length scale for each column. The trial's term
     is what a configuration does not explain (its random initialisation, say) and all epochs of the
     trial share; it keeps ten reports of a lucky trial from counting as ten witnesses. `link` is 1
-    within a run, and the fitted correlation between any two runs. The mean is a
+    within a run, and the fitted correlation between any two runs. The offset is 0 where there is
+    one run only, else 1: what is rank 10 in one run may be rank 100 in another. The mean is a
     constant, estimated by generalised least squares.
 
     Predictions are made in single precision: they are for ranking, and four times faster.
@@ -235,6 +241,8 @@ class GaussianProcess:
         covariance = h.signal * matern(points, points)
         covariance *= self._link(source, source)
         covariance += h.trial * (data.trial[:, None] == data.trial)
+        offset = _offset(source)
+        covariance += offset * (source[:, None] == source)
         covariance[np.diag_indices_from(covariance)] += h.noise + _JITTER
         lower = np.linalg.cholesky(covariance)
         ones = cho_solve((lower, True), np.ones(len(data)), check_finite=False)
@@ -245,7 +253,8 @@ class GaussianProcess:
             running = self._scaled(pending)
             here = np.full(len(running), THIS_RUN)
             cross = h.signal * matern(points, running) * self._link(source, here)
-            inner = h.signal * matern(running, running)
+            cross += offset * (source[:, None] == here)
+            inner = h.signal * matern(running, running) + offset
             inner[np.diag_indices_from(inner)] += h.trial + h.noise + _JITTER
             solved = cho_solve((lower, True), cross, check_finite=False)
             believed = solved.T @ target
@@ -255,6 +264,8 @@ class GaussianProcess:
             points, source = np.concatenate([points, running]), np.concatenate([source, here])
             target = np.concatenate([target, believed])
         self._from_here = self._link(source, np.array([THIS_RUN])).astype(np.float32)
+        self._offset = (offset * (source == THIS_RUN)).astype(np.float32)[:, None]
+        self._variance = h.signal + offset
         self._points = points.astype(np.float32)
         weights = cho_solve((lower, True), target, check_finite=False)
         self.smoothed: Floats = data.target - (h.noise + _JITTER) * weights[: len(data)]
@@ -270,15 +281,16 @@ class GaussianProcess:
             features: (m, f).
 
         Returns:
-            The mean, and the deviation of what configuration and resource explain: neither the
+            The mean, and the deviation of what configuration, resource and run explain: neither the
             trial's own term nor the noise is in it.
         """
         points = self._scaled(features).astype(np.float32)
         cross = matern(self._points, points)
         cross *= np.float32(self.hyperparameters.signal) * self._from_here
+        cross += self._offset
         mean = cross.T @ self._weights
         half = self._root @ cross
-        variance = self.hyperparameters.signal - np.einsum("ij,ij->j", half, half)
+        variance = self._variance - np.einsum("ij,ij->j", half, half)
         deviation = np.sqrt(np.maximum(variance.astype(np.float64), _JITTER))
         return mean.astype(np.float64) + self.mean, deviation
 
@@ -306,6 +318,10 @@ def matern(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
     shape += number(1)
     np.exp(np.negative(radius, out=radius), out=radius)
     return np.asarray(shape * radius)
+
+
+def _offset(source: Ints) -> float:
+    return _OFFSET if len(np.unique(source)) > 1 else 0.0
 
 
 def _inverse(lower: Floats) -> Floats:

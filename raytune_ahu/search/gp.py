@@ -143,8 +143,8 @@ class GpModel:
             return None
         hyperparameters = self._hyperparameters(observations, rows)
         self._failures = _Failures.of(observations, self._columns, hyperparameters)
-        n = len(rows)
-        if self._failures is not None:
+        n, has_own = len(rows), bool((observations.trial[rows] >= observations.n_prior).any())
+        if self._failures is not None and has_own:  # else there is nothing to be worse than
             rows = np.concatenate([rows, self._failures.expected(observations)])
         is_own = observations.trial[rows] >= observations.n_prior
         target = _targets(observations.loss[rows], observations.source[observations.trial[rows]])
@@ -154,14 +154,14 @@ class GpModel:
             self._columns, data, hyperparameters, self._pending(observations)
         )
         matters = np.arange(len(rows)) < n  # failures do not
-        if is_own[:n].any():
+        if has_own:
             matters &= is_own
         believed = self._process.smoothed[matters[chosen]].min()
         self._reference = float(believed) - math.sqrt(hyperparameters.noise)
         own, score = rows[matters], target[matters]
         order = np.argsort(score, kind="stable")
-        self._losses = observations.loss[own[order]]
-        self._n_ranked = int(np.count_nonzero(is_own)) if is_own[:n].any() else n
+        self._losses = observations.loss[own[order]] if has_own else np.empty(0)
+        self._n_ranked = int(np.count_nonzero(is_own))
         ranking = observations.trial[own[order]]
         self._centres = observations.configurations[_first_distinct(ranking, _CENTRES)]
         return int(observations.resource[own].max())
@@ -199,8 +199,6 @@ class GpModel:
         if max(losses[-1], -losses[0]) > _LARGEST:
             return None
         tenth = max(1, len(losses) // 10)
-        if tenth >= len(losses):
-            return 0.0
         first, last = ndtri((np.array([0, tenth]) + 0.5) / self._n_ranked)
         slope = (losses[tenth] - losses[0]) / (last - first)
         gain = np.exp(log_expected_improvement(first, mean, deviation))
@@ -300,12 +298,12 @@ class _Failures:
         features = columns.features(vectors, 1.0)
         weight = np.repeat(share, [len(k) for k in kept])
         scales = [scale / sharpness for sharpness in _SHARPNESS]
-        tried = [cls((features / s).astype(np.float32), weight, kept[0], s) for s in scales]
+        tried = [cls(_scaled(features, s), weight, kept[0], s) for s in scales]
         return max(tried, key=cls._log_likelihood)
 
     def log_success(self, features: Floats) -> Floats:
         """Return (m,) log chance of success, relative to the share of success among all trials."""
-        near = matern((features / self.scale).astype(np.float32), self.points) * self.weight
+        near = matern(_scaled(features, self.scale), self.points) * self.weight
         return np.asarray(np.log(self._chance(near) / self._share()))
 
     def expected(self, observations: Observations) -> Ints:
@@ -353,6 +351,11 @@ def log_expected_improvement(best: float, mean: Floats, deviation: Floats) -> Fl
     far = np.minimum(z, -25.0)
     tail = log_density - 2.0 * np.log(-far) + np.log1p(-3.0 / np.square(far))
     return np.log(deviation) + np.where(z > -25.0, direct, tail)
+
+
+def _scaled(features: Floats, scale: Floats) -> Floats:
+    """Features in units of length scales, around 0 as in `GaussianProcess`."""
+    return np.asarray((features - 0.5) / scale, np.float32)
 
 
 def _targets(loss: Floats, source: Ints) -> Floats:

@@ -6,7 +6,7 @@ import pytest
 
 from raytune_ahu.errors import SpecError
 from raytune_ahu.search import build_searcher, choose_search
-from raytune_ahu.search.auto import FEW_TRIALS, count_configurations
+from raytune_ahu.search.auto import count_configurations
 from raytune_ahu.space import SearchSpace
 
 X = {"domain": "uniform", "lower": 0.0, "upper": 1.0}
@@ -27,8 +27,8 @@ def choose(space, num_samples=40, max_epochs=9, **arguments):
     ("space", "arguments", "search", "options", "told"),
     [
         ({"x": X, "a": AB}, {}, "bohb", GP, "2 parameters and 40 trials: it learns from every"),
-        ({"x": X}, {"num_samples": FEW_TRIALS}, "bohb", GP, "1 parameter and 10 trials"),
-        ({"x": X}, {"num_samples": FEW_TRIALS - 1}, "bohb", GP, "and 9 trials: random"),
+        ({"x": X}, {"num_samples": 10}, "bohb", GP, "1 parameter and 10 trials"),
+        ({"x": X}, {"num_samples": 9}, "bohb", GP, "and 9 trials: random draws until 8 results"),
         ({"x": X}, {"num_samples": 1}, "bohb", GP, "1 trial: random draws until"),
         ({"x": X}, {"num_samples": 6, "n_prior_trials": 3}, "bohb", GP, "with 3 earlier trials"),
         ({"x": {**X, "prior": 0.3}}, {"num_samples": 6}, "bohb", GP, "begins with your prior"),

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
+from scipy.stats import spearmanr
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
@@ -19,6 +20,8 @@ from raytune_ahu.search.gaussian_process import (
     fit_hyperparameters,
     matern,
 )
+from raytune_ahu.search.gp import _targets
+from raytune_ahu.search.model import THIS_RUN
 
 JITTER = 1e-6
 
@@ -143,6 +146,8 @@ def test_the_objective_is_the_density_of_the_residuals_and_the_priors(sources):
     scaled = data.features / h.length_scales[columns.owner]
     covariance = h.signal * matern(scaled, scaled) * link
     covariance += h.trial * (data.trial[:, None] == data.trial)
+    if sources:  # the offset of each run has variance 1
+        covariance += data.source[:, None] == data.source
     covariance += (h.noise + JITTER) * np.eye(len(data))
     off = data.target - process.mean
     expected = 0.5 * (off @ np.linalg.solve(covariance, off) + np.linalg.slogdet(covariance)[1])
@@ -284,19 +289,46 @@ def test_earlier_runs_of_the_same_task_help_and_those_of_another_are_distrusted(
     assert errors["same"] < 0.5 * errors["none"]
 
 
-def test_a_correlation_of_one_pools_the_runs_and_one_of_zero_forgets_the_earlier():
+@pytest.mark.parametrize("correlation", [0.0, 0.6, 1.0])
+def test_several_runs_are_a_process_with_an_offset_for_each(correlation):
     rng = np.random.default_rng(0)
-    columns, source = numeric(2), np.repeat([0, 1], 10)
-    x = rng.random((20, 2))
+    columns, h = numeric(2), made(2, correlation=correlation, trial=0.1)
+    x, source = rng.random((20, 2)), np.repeat([0, THIS_RUN], 10)
     data = data_of(columns, x, wave(x), source=source)
-    pooled = data_of(columns, x, wave(x))
     asked = columns.features(rng.random((20, 2)), 1.0)
-    one = GaussianProcess(columns, data, made(2, correlation=1.0)).predict(asked)
-    assert one[0] == pytest.approx(GaussianProcess(columns, pooled, made(2)).predict(asked)[0])
-    zero = GaussianProcess(columns, data, made(2, correlation=0.0))
-    own = GaussianProcess(columns, data.take(np.arange(10, 20)), made(2))
-    # the deviation does not know the mean, which both runs share
-    assert zero.predict(asked)[1] == pytest.approx(own.predict(asked)[1], abs=1e-4)
+    process = GaussianProcess(columns, data, h)
+    scale = h.length_scales[columns.owner]
+
+    def covariance(one, other, run, other_run):
+        same = run[:, None] == other_run
+        link = np.where(same, 1.0, correlation)
+        return h.signal * matern(one / scale, other / scale) * link + 1.0 * same
+
+    known = covariance(data.features, data.features, source, source)
+    known += (h.trial + h.noise + JITTER) * np.eye(20)
+    cross = covariance(data.features, asked, source, np.full(20, THIS_RUN))
+    mean, deviation = process.predict(asked)
+    weights = np.linalg.solve(known, data.target - process.mean)
+    assert mean == pytest.approx(cross.T @ weights + process.mean, abs=1e-4)
+    variance = h.signal + 1.0 - (cross * np.linalg.solve(known, cross)).sum(axis=0)
+    assert np.square(deviation) == pytest.approx(variance, abs=1e-4)
+
+
+def test_a_run_that_began_from_the_best_of_another_keeps_what_that_one_knows():
+    """Its own losses are ranked among themselves: all are good, but half of them look bad."""
+    agreement = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        columns = numeric(2)
+        near = [0.2, 0.7] + 0.1 * rng.normal(size=(12, 2))
+        x, source = np.concatenate([rng.random((60, 2)), near]), np.repeat([0, THIS_RUN], [60, 12])
+        target = _targets(np.square(x - [0.2, 0.7]).sum(axis=1), source)
+        data = data_of(columns, x, target, source=source)
+        process = GaussianProcess(columns, data, fit_hyperparameters(columns, data))
+        asked = rng.random((200, 2))
+        mean, _ = process.predict(columns.features(asked, 1.0))
+        agreement.append(spearmanr(mean, np.square(asked - [0.2, 0.7]).sum(axis=1)).statistic)
+    assert np.mean(agreement) > 0.8
 
 
 @pytest.mark.parametrize("scale", [0.02, 0.3, 3.0])

@@ -250,6 +250,25 @@ def test_improvement_is_counted_from_what_is_believed_of_the_best_not_from_its_l
     assert reference(0.3) > best + 0.6
 
 
+def test_a_warm_start_after_which_everything_fails_goes_on_as_if_nothing_had_been_seen():
+    rng = np.random.default_rng(0)
+    x, loss = rng.random((70, 2)), np.full(70, np.inf)
+    loss[:10] = np.square(x[:10] - [0.2, 0.7]).sum(axis=1)
+    model = fitted(observed(x, loss, n_prior=10), max_points=20)
+    assert len(model.process.smoothed) == 10  # failures are worse than what succeeds; nothing does
+    assert model.expected_improvement(x[0]) is None  # in units of this run
+    assert np.isfinite(model.score(rng.random((5, 2)))).all()
+
+
+def test_the_score_is_the_improvement_over_the_reference():
+    x = np.random.default_rng(0).random((60, 2))
+    model = fitted(observed(x, np.square(x - [0.2, 0.7]).sum(axis=1)), max_points=30)
+    assert len(model.process.smoothed) == 30
+    mean, deviation = model.process.predict(model._columns.features(x, 1.0))
+    expected = log_expected_improvement(model.reference, mean, deviation)
+    assert model.score(x) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("n_prior", [0, 20, 40])
 def test_improvement_is_counted_from_this_run_where_it_has_any_results(n_prior):
     x = np.random.default_rng(0).random((40, 2))
@@ -427,7 +446,7 @@ def test_a_region_where_everything_fails_is_avoided(how):
 def test_random_failures_hardly_change_how_close_the_search_comes():
     best = {}
     for share in (0.0, 0.2):
-        for seed in range(5):
+        for seed in range(7):
             searcher, rng = make(seed=seed), np.random.default_rng(seed)
             for i in range(60):
                 c = searcher.suggest(str(i)).configuration
@@ -438,7 +457,7 @@ def test_random_failures_hardly_change_how_close_the_search_comes():
                     searcher.observe(Report(str(i), r, bowl(c) + 1 / r))
                 searcher.finish(str(i), TrialStatus.STOPPED)
                 best[share, seed] = min(best.get((share, seed), math.inf), bowl(c))
-    with_failures, without = (np.mean([best[s, i] for i in range(5)]) for s in (0.2, 0.0))
+    with_failures, without = (np.median([best[s, i] for i in range(7)]) for s in (0.2, 0.0))
     assert with_failures < without + 0.005
 
 
@@ -553,14 +572,17 @@ def test_every_space_and_ladder_is_searched_without_complaint(kind, levels):
 @pytest.mark.parametrize("kind", ["mixed", "categories only", "one number"])
 def test_later_suggestions_are_better_than_the_first_ones(kind):
     space = SearchSpace.from_dict(SPACES[kind])
-    searcher = make(space)
 
     def value(c):
         return float(np.nansum(np.square(space.encode(c) - 0.3)))
 
-    early = [value(s.configuration) for s in feed(searcher, 8, value)]
-    late = [value(s.configuration) for s in feed(searcher, 27, value, start=8)][-10:]
-    assert np.median(late) < 0.7 * np.median(early)
+    ratios = []
+    for seed in range(4):
+        searcher = make(space, seed=seed)
+        early = [value(s.configuration) for s in feed(searcher, 8, value)]
+        late = [value(s.configuration) for s in feed(searcher, 27, value, start=8)][-10:]
+        ratios.append(np.median(late) / np.median(early))
+    assert np.mean(ratios) < 0.8, ratios  # of categories, the good ones are soon used up
 
 
 @pytest.mark.parametrize(
@@ -652,6 +674,20 @@ def test_candidates_are_scored_as_the_configurations_that_they_stand_for():
     assert np.isnan(model.scored).any()
     for row in model.scored[::17]:
         np.testing.assert_array_equal(row, space.encode(space.decode(np.nan_to_num(row))))
+
+
+def test_what_is_scored_while_candidates_are_drawn_is_legal_too():
+    space = SearchSpace.from_dict(BRANCHES)
+    searcher = BohbSearcher(space, mode="min", seed=0, rung_levels=LEVELS, model="gp")
+    feed(searcher, 30, lambda c: c["z"] + c.get("x", 0.5))
+    model, scored = searcher._model, []
+    score = model.score
+    model.score = lambda candidates: (scored.append(candidates), score(candidates))[1]
+    model.propose(64, np.random.default_rng(0))
+    (asked,) = scored
+    assert len(asked) == 48
+    for row in asked:
+        np.testing.assert_array_equal(row, space.repair(row))
 
 
 def test_runs_whose_losses_are_not_comparable_do_not_spoil_each_other():

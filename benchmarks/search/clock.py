@@ -11,33 +11,16 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from raytune_ahu.simulation import Curve, SimulatedTrial, SimulationResult, Task
+from raytune_ahu.simulation import SimulatedTrial, SimulationResult, Task
 from raytune_ahu.types import Configuration, Decision, Report, Suggestion, TrialStatus
 
-
-class Stopwatch:
-    """Adds up the CPU time of a method's calls."""
-
-    def __init__(self) -> None:
-        self.total_s = 0.0
-        self.suggest_s: list[float] = []
-
-    @contextmanager
-    def running(self, *, suggesting: bool = False) -> Iterator[None]:
-        """Count the time of a block; calls within calls are counted once."""
-        began = time.process_time()
-        yield
-        seconds = time.process_time() - began
-        self.total_s += seconds
-        if suggesting:
-            self.suggest_s.append(seconds)
+_Answer = TypeVar("_Answer")
 
 
 # ---------------------------------------------------------------- methods that hear of every epoch
@@ -167,7 +150,8 @@ class _Jobs:
     ) -> None:
         self.method, self.task, self.evaluate = method, task, task.evaluator()
         self.free, self.resume_s, self.charge = workers, resume_s, charge
-        self.watch = Stopwatch()
+        self.method_cpu_s = 0.0
+        self.suggest_cpu_s: list[float] = []
         self.trials: list[SimulatedTrial] = []
         self.trainings: dict[Hashable, _Training] = {}
         self.events: list[tuple[float, int, _Training]] = []
@@ -178,9 +162,9 @@ class _Jobs:
         self._fill(0.0)
         while self.events and self.events[0][0] <= budget_s:
             now, _, training = heapq.heappop(self.events)
-            before = self.watch.total_s
+            before = self.method_cpu_s
             self._end_epoch(now, training)
-            self._fill(now + self.charge * (self.watch.total_s - before))
+            self._fill(now + self.charge * (self.method_cpu_s - before))
         for trial in self.trials:
             if not trial.status.is_final:
                 whole = trial.epochs >= self.task.max_resource
@@ -195,18 +179,20 @@ class _Jobs:
             trial=np.array(trial_of, np.int64),
             resource=np.array(resource, np.int64),
             value=np.array(value, np.float64),
-            suggest_cpu_s=np.array(self.watch.suggest_s, np.float64),
-            method_cpu_s=self.watch.total_s,
+            suggest_cpu_s=np.array(self.suggest_cpu_s, np.float64),
+            method_cpu_s=self.method_cpu_s,
         )
 
     def _fill(self, now: float) -> None:
         while self.free:
-            before = self.watch.total_s
-            with self.watch.running(suggesting=True):
-                job = self.method.ask()
+            before, n_trials = self.method_cpu_s, len(self.trials)
+            job = self._timed(self.method.ask)
             if job is None:
                 return
-            self._take(job, now + self.charge * (self.watch.total_s - before))
+            asked_s = self.method_cpu_s - before
+            self._take(job, now + self.charge * asked_s)
+            if len(self.trials) > n_trials:
+                self.suggest_cpu_s.append(asked_s)
 
     def _take(self, job: Job, now: float) -> None:
         training = self.trainings.get(job.key)
@@ -238,7 +224,7 @@ class _Jobs:
 
     def _end_epoch(self, now: float, training: _Training) -> None:
         trial = self.trials[training.index]
-        if _crashes(trial.curve, trial.epochs + 1):
+        if trial.curve.crash_at == trial.epochs + 1:
             value = math.nan
             trial.crashed = True
         else:
@@ -255,9 +241,10 @@ class _Jobs:
 
     def _tell(self, training: _Training, value: float) -> None:
         training.busy = False
-        with self.watch.running():
-            self.method.tell(training.job, value)
+        self._timed(self.method.tell, training.job, value)
 
-
-def _crashes(curve: Curve, epoch: int) -> bool:
-    return getattr(curve, "crash_at", None) == epoch
+    def _timed(self, call: Callable[..., _Answer], *arguments: object) -> _Answer:
+        began = time.process_time()
+        answer = call(*arguments)
+        self.method_cpu_s += time.process_time() - began
+        return answer

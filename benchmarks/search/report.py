@@ -34,6 +34,8 @@ READ_AT = (0.1, 0.25, 0.5, 1.0)
 RANKED_AT = (0.25, 0.5, 1.0)
 TARGETS_AT = (0.1, 0.25, 1.0)
 TESTED_AT = (0.25, 1.0)
+MIN_SEEDS = 3
+"""Seeds that a method needs to be ranked."""
 
 
 class Setting(NamedTuple):
@@ -86,8 +88,18 @@ def in_order(rows: pd.DataFrame) -> list[str]:
     return [m for m in METHODS if m in there] + sorted(there - set(METHODS))
 
 
+def competitors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows without those of variants of our default, which are named after a comma."""
+    return rows[~rows["method"].str.contains(",")]
+
+
 def common(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of those seeds that all methods have."""
+    """Rows of those seeds that all methods have; methods with fewer than `MIN_SEEDS` do not count.
+
+    Nor do variants of our default.
+    """
+    rows = competitors(rows)
+    rows = rows[rows.groupby("method")["seed"].transform("nunique") >= MIN_SEEDS]
     n_methods = rows["method"].nunique()
     n_here = rows.groupby("seed")["method"].transform("nunique")
     return rows[n_here == n_methods]
@@ -135,7 +147,7 @@ def rank_table(rows: pd.DataFrame) -> str:
     """Mean rank per task and seed, over the seeds that all methods have."""
     shared = common(rows)
     if shared.empty:
-        return "No seed is common to all methods."
+        return f"Too few seeds: no methods have {MIN_SEEDS} in common."
     table = {}
     for share in RANKED_AT:
         cells = shared.pivot_table(
@@ -144,7 +156,9 @@ def rank_table(rows: pd.DataFrame) -> str:
         table[f"{share:.0%}"] = mean_ranks(cells.dropna())
     frame = pd.DataFrame(table).reindex(in_order(shared)).map("{:.2f}".format)
     n_seeds = shared["seed"].nunique()
-    return f"{markdown(frame.rename_axis('method'))}\n\n{n_seeds} seeds are common to all methods."
+    return (
+        f"{markdown(frame.rename_axis('method'))}\n\n{n_seeds} seeds are common to these methods."
+    )
 
 
 def saving_table(rows: pd.DataFrame) -> str | None:
@@ -298,8 +312,7 @@ def _suite(rows: pd.DataFrame, setting: Setting, folder: Path, stem: str) -> lis
 
 
 def _tests(rows: pd.DataFrame, setting: Setting, folder: Path, stem: str) -> list[str]:
-    # variants of the default, which are named after a comma, are no competitors
-    found = comparisons(rows[~rows["method"].str.contains(",")])
+    found = comparisons(competitors(rows))
     if not found:
         return []
     picture = f"{stem}_ranks_{setting.slug}.png"

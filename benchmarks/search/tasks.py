@@ -7,20 +7,18 @@ from collections.abc import Iterable
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from raytune_ahu import simulation
-from raytune_ahu.simulation import BowlTask, Task, load_lcbench, load_taskset
-from raytune_ahu.space import SearchSpace
+from raytune_ahu.simulation import (
+    SYNTHETIC_TASKS,
+    FailingTask,
+    Task,
+    load_lcbench,
+    load_taskset,
+    synthetic_task,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = ("lcbench", "taskset", "synthetic")
-BOWLS: dict[str, dict[str, Any]] = {
-    "bowl": {},
-    "crossing": {"crossing": True},
-    "diverging": {"diverging": 0.3},
-}
-"""Bowls in four dimensions and 51 epochs, by the options of `BowlTask`."""
 
 
 def default_data() -> Path:
@@ -35,7 +33,7 @@ def list_tasks(data: Path) -> list[tuple[str, str]]:
         for suite in ("lcbench", "taskset")
         for path in sorted((data / suite).glob("*.npz"))
     ]
-    return recorded + [("synthetic", name) for name in synthetic_names()]
+    return recorded + [("synthetic", name) for name in SYNTHETIC_TASKS]
 
 
 def choose_tasks(data: Path, wanted: Iterable[str]) -> list[tuple[str, str]]:
@@ -61,32 +59,15 @@ def short_name(path: Path) -> str:
     return path.stem.removeprefix("FixedTextRNNClassification_imdb_")
 
 
-def synthetic_names() -> tuple[str, ...]:
-    """Names of the synthetic tasks."""
-    return tuple(getattr(simulation, "SYNTHETIC_TASKS", BOWLS))
-
-
 @lru_cache(maxsize=64)
 def load_task(data: Path, suite: str, name: str) -> Task:
     """Load a task; each process keeps those it has seen."""
     if suite == "synthetic":
-        make = getattr(simulation, "synthetic_task", _bowl)
-        task: Task = make(name)
-        return task
+        return synthetic_task(name)
     path = next(p for p in sorted((data / suite).glob("*.npz")) if short_name(p) == name)
     return load_taskset(path) if suite == "taskset" else load_lcbench(path)
 
 
-def _bowl(name: str) -> BowlTask:
-    names = [f"x{i}" for i in range(4)]
-    declaration = {n: {"domain": "uniform", "lower": 0.0, "upper": 1.0} for n in names}
-    return BowlTask(SearchSpace.from_dict(declaration), max_resource=51, **BOWLS[name])
-
-
 def failing(task: Task, share: float, seed: int) -> Task:
     """Let a share of the task's trials crash."""
-    make = getattr(simulation, "FailingTask", None)
-    if make is None:
-        raise SystemExit("--failing: raytune_ahu.simulation has no FailingTask")
-    wrapped: Task = make(task, share=share, seed=seed, kind="crash")
-    return wrapped
+    return FailingTask(task, share=share, seed=seed, kind="crash")

@@ -76,10 +76,10 @@ class GpModel:
        Its hyperparameters are fitted each time this run's observations have grown by a quarter, to
        the first so many of them, and those of earlier runs: so a restored search has the same.
     3. Expected improvement of a new trial at the last rung level over `reference`: the best that is
-       believed of a trial of this run at any level it was seen at, its noise smoothed away, and
-       better by one standard deviation of the noise. (The luckiest of many noisy targets is out of
-       reach: whoever measures by it learns nothing from the good ones.) Running trials that nothing
-       was heard of count as observed with what is predicted for them.
+       believed of a trial of this run at any level it was seen at, the noise between its reports
+       smoothed away, and better by one standard deviation of that noise. (The luckiest of many
+       noisy targets is out of reach: measured by it, no good trial promises anything.) Running
+       trials that nothing was heard of count as observed with what is predicted for them.
     4. Where trials have failed, the expected improvement is multiplied by the chance of success:
        the share of successful ones among the trials nearby, with one trial's weight on the share
        among all. Nearness is the kernel of the process, or one 2, 4 or 8 times as narrow: whichever

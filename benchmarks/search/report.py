@@ -293,7 +293,8 @@ def _recorded(rows: pd.DataFrame) -> list[str]:
 def _suite(rows: pd.DataFrame, setting: Setting, folder: Path, stem: str) -> list[str]:
     suite = str(rows["suite"].iloc[0])
     picture = f"{stem}_{suite}_{setting.slug}.png"
-    plots.plot_regret(rows, in_order(rows), f"{suite}, {setting}", folder / picture)
+    drawn = competitors(rows)
+    plots.plot_regret(drawn, in_order(drawn), f"{suite}, {setting}", folder / picture)
     titled = {
         "Mean regret ± standard error over seeds (median over tasks) at shares of the budget": (
             regret_table(rows)

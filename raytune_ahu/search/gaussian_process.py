@@ -237,12 +237,10 @@ class GaussianProcess:
     ) -> None:
         self.hyperparameters = h = hyperparameters
         self._scale = h.length_scales[columns.owner]
-        points, source = self._scaled(data.features), data.source
-        covariance = h.signal * matern(points, points)
-        covariance *= self._link(source, source)
+        points, source = scaled(data.features, self._scale), data.source
+        self._offset = _offset(source)
+        covariance = self._between(points, points, source, source)
         covariance += h.trial * (data.trial[:, None] == data.trial)
-        offset = _offset(source)
-        covariance += offset * (source[:, None] == source)
         covariance[np.diag_indices_from(covariance)] += h.noise + _JITTER
         lower = np.linalg.cholesky(covariance)
         ones = cho_solve((lower, True), np.ones(len(data)), check_finite=False)
@@ -250,11 +248,10 @@ class GaussianProcess:
         """Prior mean of the targets."""
         target = data.target - self.mean
         if pending is not None and len(pending):
-            running = self._scaled(pending)
+            running = scaled(pending, self._scale)
             here = np.full(len(running), THIS_RUN)
-            cross = h.signal * matern(points, running) * self._link(source, here)
-            cross += offset * (source[:, None] == here)
-            inner = h.signal * matern(running, running) + offset
+            cross = self._between(points, running, source, here)
+            inner = self._between(running, running, here, here)
             inner[np.diag_indices_from(inner)] += h.trial + h.noise + _JITTER
             solved = cho_solve((lower, True), cross, check_finite=False)
             believed = solved.T @ target
@@ -263,9 +260,9 @@ class GaussianProcess:
             lower = np.block([[lower, np.zeros_like(side.T)], [side, corner]])
             points, source = np.concatenate([points, running]), np.concatenate([source, here])
             target = np.concatenate([target, believed])
-        self._from_here = self._link(source, np.array([THIS_RUN])).astype(np.float32)
-        self._offset = (offset * (source == THIS_RUN)).astype(np.float32)[:, None]
-        self._variance = h.signal + offset
+        is_here = source[:, None] == THIS_RUN
+        self._signal_here = (h.signal * np.where(is_here, 1.0, h.correlation)).astype(np.float32)
+        self._offset_here = (self._offset * is_here).astype(np.float32)
         self._points = points.astype(np.float32)
         weights = cho_solve((lower, True), target, check_finite=False)
         self.smoothed: Floats = data.target - (h.noise + _JITTER) * weights[: len(data)]
@@ -284,22 +281,31 @@ class GaussianProcess:
             The mean, and the deviation of what configuration, resource and run explain: neither the
             trial's own term nor the noise is in it.
         """
-        points = self._scaled(features).astype(np.float32)
+        points = scaled(features, self._scale).astype(np.float32)
         cross = matern(self._points, points)
-        cross *= np.float32(self.hyperparameters.signal) * self._from_here
-        cross += self._offset
+        cross *= self._signal_here
+        cross += self._offset_here
         mean = cross.T @ self._weights
         half = self._root @ cross
-        variance = self._variance - np.einsum("ij,ij->j", half, half)
+        variance = self.hyperparameters.signal + self._offset - np.einsum("ij,ij->j", half, half)
         deviation = np.sqrt(np.maximum(variance.astype(np.float64), _JITTER))
         return mean.astype(np.float64) + self.mean, deviation
 
-    def _scaled(self, features: Floats) -> Floats:
-        # around 0: squares of large numbers would cost digits in single precision
-        return (features - 0.5) / self._scale
+    def _between(self, one: Floats, other: Floats, run: Ints, other_run: Ints) -> Floats:
+        """Covariance (n, m) of points (n, f) and (m, f) of these runs, without trial and noise."""
+        h, same_run = self.hyperparameters, run[:, None] == other_run
+        covariance = h.signal * matern(one, other)
+        covariance *= np.where(same_run, 1.0, h.correlation)
+        covariance += self._offset * same_run
+        return np.asarray(covariance)
 
-    def _link(self, one: Ints, other: Ints) -> Floats:
-        return np.where(one[:, None] == other, 1.0, self.hyperparameters.correlation)
+
+def scaled(features: Floats, length_scales: Floats) -> Floats:
+    """Return features (n, f) in units of length scales (f,), around 0.
+
+    Around 0, because squares of large numbers would cost digits in single precision.
+    """
+    return (features - 0.5) / length_scales
 
 
 def matern(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:

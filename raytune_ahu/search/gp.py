@@ -28,6 +28,7 @@ from raytune_ahu.search.gaussian_process import (
     Hyperparameters,
     fit_hyperparameters,
     matern,
+    scaled,
 )
 from raytune_ahu.search.model import Floats, Ints, Observations
 
@@ -298,12 +299,13 @@ class _Failures:
         features = columns.features(vectors, 1.0)
         weight = np.repeat(share, [len(k) for k in kept])
         scales = [scale / sharpness for sharpness in _SHARPNESS]
-        tried = [cls(_scaled(features, s), weight, kept[0], s) for s in scales]
+        tried = [cls(scaled(features, s).astype(np.float32), weight, kept[0], s) for s in scales]
         return max(tried, key=cls._log_likelihood)
 
     def log_success(self, features: Floats) -> Floats:
         """Return (m,) log chance of success, relative to the share of success among all trials."""
-        near = matern(_scaled(features, self.scale), self.points) * self.weight
+        points = scaled(features, self.scale).astype(np.float32)
+        near = matern(points, self.points) * self.weight
         return np.asarray(np.log(self._chance(near) / self._share()))
 
     def expected(self, observations: Observations) -> Ints:
@@ -351,11 +353,6 @@ def log_expected_improvement(best: float, mean: Floats, deviation: Floats) -> Fl
     far = np.minimum(z, -25.0)
     tail = log_density - 2.0 * np.log(-far) + np.log1p(-3.0 / np.square(far))
     return np.log(deviation) + np.where(z > -25.0, direct, tail)
-
-
-def _scaled(features: Floats, scale: Floats) -> Floats:
-    """Features in units of length scales, around 0 as in `GaussianProcess`."""
-    return np.asarray((features - 0.5) / scale, np.float32)
 
 
 def _targets(loss: Floats, source: Ints) -> Floats:

@@ -446,7 +446,7 @@ def test_a_region_where_everything_fails_is_avoided(how):
 def test_random_failures_hardly_change_how_close_the_search_comes():
     best = {}
     for share in (0.0, 0.2):
-        for seed in range(7):
+        for seed in range(12):
             searcher, rng = make(seed=seed), np.random.default_rng(seed)
             for i in range(60):
                 c = searcher.suggest(str(i)).configuration
@@ -457,7 +457,7 @@ def test_random_failures_hardly_change_how_close_the_search_comes():
                     searcher.observe(Report(str(i), r, bowl(c) + 1 / r))
                 searcher.finish(str(i), TrialStatus.STOPPED)
                 best[share, seed] = min(best.get((share, seed), math.inf), bowl(c))
-    with_failures, without = (np.median([best[s, i] for i in range(7)]) for s in (0.2, 0.0))
+    with_failures, without = (np.mean([best[s, i] for i in range(12)]) for s in (0.2, 0.0))
     assert with_failures < without + 0.005
 
 
@@ -577,12 +577,12 @@ def test_later_suggestions_are_better_than_the_first_ones(kind):
         return float(np.nansum(np.square(space.encode(c) - 0.3)))
 
     ratios = []
-    for seed in range(4):
+    for seed in range(3):
         searcher = make(space, seed=seed)
         early = [value(s.configuration) for s in feed(searcher, 8, value)]
         late = [value(s.configuration) for s in feed(searcher, 27, value, start=8)][-10:]
         ratios.append(np.median(late) / np.median(early))
-    assert np.mean(ratios) < 0.8, ratios  # of categories, the good ones are soon used up
+    assert np.mean(ratios) < 0.7, ratios
 
 
 @pytest.mark.parametrize(
@@ -638,16 +638,12 @@ def test_a_handful_of_candidates_is_enough(n_candidates):
 
 def test_the_contracts_run_gets_better_in_the_mixed_space():
     space = SearchSpace.from_dict(MIXED)
-    later, best = [], []
-    for seed in range(3):
-        run = Run(make(space, seed=seed), space)
-        for _ in range(100):
-            run.step()
-        values = [np.nansum(np.square(space.encode(c) - 0.3)) for _, c, _ in run.log]
-        later.append(np.median(values[30:60]) / np.median(values[:10]))
-        best.append(min(values) / min(values[:10]))
-    assert np.mean(later) < 0.75  # in between it looks elsewhere
-    assert np.mean(best) < 0.5
+    run = Run(make(space), space)
+    for _ in range(150):
+        run.step()
+    values = [np.nansum(np.square(space.encode(c) - 0.3)) for _, c, _ in run.log]
+    assert np.median(values[30:60]) < 0.6 * np.median(values[:10])  # then it looks elsewhere
+    assert min(values) < 0.6 * min(values[:10])
 
 
 BRANCHES = {

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.search import methods, ranking, report, store, tasks
+from benchmarks.search import methods, models, ranking, report, store, tasks
 from benchmarks.search.clock import Job, run_jobs
 from benchmarks.search.spaces import columns, configspace_values, configuration, is_active
 from raytune_ahu.search import RandomSearcher
@@ -263,6 +263,47 @@ def test_cliques_are_the_longest_runs_within_the_difference():
 
 
 # ------------------------------------------------------------------------------ methods and peers
+
+
+def valley_task():
+    """The further from x = .3, the larger the loss; it falls to a third in 9 epochs."""
+    distance = np.abs(np.linspace(0.0, 1.0, 400) - 0.3)
+    return line_task((0.01 + distance)[:, None] / np.linspace(1.0, 3.0, 9))
+
+
+def test_states_are_those_of_the_moments_and_grow():
+    seen = models.states(valley_task(), seed=0)
+    assert len(seen) == len(models.MOMENTS)
+    sizes = [len(state.configurations) for state in seen]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
+def test_a_suggestion_is_worth_the_last_value_of_the_nearest_free_row():
+    task = valley_task()
+    state = models.states(task, seed=0)[-1]
+    worth = models.Worth(task, state)
+    assert np.count_nonzero(~worth.free) == len(state.configurations)
+    x = task.rows[np.flatnonzero(worth.free)[7]]
+    distance = abs(float(x[0]) - 0.3)
+    best = (0.01 + np.abs(task.rows - 0.3).min()) / 3
+    typical = float(np.median(0.01 + np.abs(task.rows - 0.3)) / 3)
+    assert worth.of(x) == pytest.approx(
+        np.clip(((0.01 + distance) / 3 - best) / (typical - best), 0, 1)
+    )
+    lowest = float(state.loss.min())
+    assert worth.incumbent == pytest.approx(np.clip((lowest - best) / (typical - best), 0, 1))
+
+
+def test_models_are_asked_in_the_same_states_and_the_process_knows_a_valley():
+    answers = list(models.ask("line", valley_task(), 0, ["random", "gp", "forest"]))
+    by_model = pd.DataFrame(answers).groupby("model")["regret"]
+    assert set(by_model.size()) == {len(answers) / 3}
+    assert len(answers) >= 9
+    assert by_model.mean()["gp"] < 0.2 < 0.5 < by_model.mean()["random"]
+    text = models.table(answers)
+    assert "**line**, 1 runs" in text
+    assert "| forest |" in text
 
 
 def test_a_missing_package_is_a_reason_to_skip(monkeypatch, capsys):

@@ -412,6 +412,36 @@ def test_the_stock_pair_gets_its_calls_in_rays_order():
 
 
 @pytest.mark.ray
+def test_a_trial_that_diverges_is_an_error_to_ray_and_teaches_nobody():
+    _, pair = ray_pair(lambda module, task: module._asha(task), 3)
+    told = []
+    pair.searcher.on_trial_result = lambda *arguments: told.append("result")
+    pair.searcher.on_trial_complete = lambda name, result=None, error=False: told.append(error)
+    pair.suggest("a")
+    pair.add("a")
+    report_ = Report("a", 1, math.nan)
+    assert pair.report(report_) is Decision.STOP
+    pair.observe(report_)
+    pair.finish("a", TrialStatus.FAILED)
+    assert told == [True]
+
+
+@pytest.mark.parametrize(("value", "state"), [(math.nan, "PRUNED"), (0.5, "FAIL")])
+def test_optuna_learns_of_a_divergence_but_not_of_a_crash(value, state):
+    optuna = pytest.importorskip("optuna")
+    from benchmarks.search.peers import optuna_study
+
+    pair = optuna_study.OptunaPair(
+        BowlTask(LINE, max_resource=9), optuna.create_study(pruner=optuna_study._halving())
+    )
+    pair.suggest("a")
+    decision = pair.report(Report("a", 1, value))
+    assert decision is (Decision.STOP if math.isnan(value) else Decision.CONTINUE)
+    pair.finish("a", TrialStatus.FAILED)
+    assert pair.study.trials[0].state.name == state
+
+
+@pytest.mark.ray
 def test_rays_hyperband_pauses_resumes_and_teaches_its_searcher():
     def hyperband(module, task):
         return module.HyperBandForBOHB(metric=module.METRIC, mode="min", max_t=9)

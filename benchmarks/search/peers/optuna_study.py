@@ -1,10 +1,11 @@
 """Optuna through `ask`, `report`, `should_prune` and `tell`, with the samplers it recommends.
 
 TPE is multivariate and lies about running trials (both advised for parallel runs with correlated
-parameters), and grouped where the space is conditional. Pruned trials are told as PRUNED, failed
-ones as FAIL. The GP sampler learns from completed trials only, by its own rule, and would stay
-random for lack of them; so it is told that pruned trials have completed, with their last value, as
-by an objective that returns its value instead of raising `TrialPruned`.
+parameters), and grouped where the space is conditional. Pruned trials are told as PRUNED, crashed
+ones as FAIL. A value that is not finite is reported as NaN, at which Optuna's pruners prune. The GP
+sampler learns from completed trials only, by its own rule, and would stay random for lack of them;
+so it is told that pruned trials have completed, with their last value, as by an objective that
+returns its value instead of raising `TrialPruned`, and that diverged ones have failed.
 """
 
 from __future__ import annotations
@@ -91,12 +92,14 @@ class OptunaPair(Pair):
 
     def report(self, report: Report) -> Decision:
         """Report to the trial, and stop it where the pruner says so."""
-        value = math.nan if report.value is None else report.value
+        value = report.value
+        if value is None or not math.isfinite(value):
+            value = math.nan
         self._last[report.trial_id] = value
-        if not math.isfinite(value):
-            return Decision.STOP
         trial = self._trials[report.trial_id]
         trial.report(value, report.resource)
+        if math.isnan(value):
+            return Decision.STOP
         if report.resource >= self.max_resource or trial.should_prune():
             return Decision.STOP
         return Decision.CONTINUE
@@ -106,10 +109,12 @@ class OptunaPair(Pair):
         trial = self._trials.pop(trial_id, None)
         if trial is None:
             return
-        if status is TrialStatus.FAILED:
+        last = self._last.get(trial_id)
+        diverged = last is not None and math.isnan(last)
+        if status is TrialStatus.FAILED and (self.learn_pruned or not diverged):
             self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        elif status is TrialStatus.COMPLETED or (self.learn_pruned and trial_id in self._last):
-            self.study.tell(trial, self._last[trial_id])
+        elif last is not None and (status is TrialStatus.COMPLETED or self.learn_pruned):
+            self.study.tell(trial, last)
         else:
             self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 

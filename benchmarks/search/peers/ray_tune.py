@@ -5,6 +5,9 @@ through `on_trial_result`, otherwise it does; a trial that is stopped while it r
 both with `on_trial_complete`, one that is stopped while it is paused with `on_trial_remove` and
 `on_trial_complete`. No `stop=` argument: the scheduler ends a trial at max_t. Nobody is told more
 or less than by Ray itself.
+
+A trial whose metric is not finite ends with an error, as if the trainable had raised one: all
+methods are spared what comes after it. (Told such values, Ray would train the trial to its end.)
 """
 
 from __future__ import annotations
@@ -183,6 +186,8 @@ class RayPair(Pair):
 
     def observe(self, report: Report) -> None:
         """Give the searcher what Ray would give it."""
+        if not _is_finite(report):
+            return
         trial = self._trials[report.trial_id]
         if trial.status != Trial.TERMINATED:
             self.searcher.on_trial_result(report.trial_id, trial.last_result)
@@ -196,10 +201,12 @@ class RayPair(Pair):
 
     def report(self, report: Report) -> Decision:
         """Ask the scheduler."""
+        if not _is_finite(report):
+            return Decision.STOP  # `finish` tells Ray of the error
         trial = self._trials[report.trial_id]
         trial.last_result = {
             "training_iteration": report.resource,
-            METRIC: math.nan if report.value is None else report.value,
+            METRIC: report.value,
             "trial_id": report.trial_id,
         }
         action = self.scheduler.on_trial_result(self, trial, trial.last_result)
@@ -231,6 +238,10 @@ class RayPair(Pair):
             trial.status = Trial.ERROR
         else:
             trial.status = Trial.TERMINATED
+
+
+def _is_finite(report: Report) -> bool:
+    return report.value is not None and math.isfinite(report.value)
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:

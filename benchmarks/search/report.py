@@ -241,10 +241,11 @@ def test_table(comparison: Comparison) -> str:
 
 
 def comparisons(rows: pd.DataFrame) -> dict[str, Comparison]:
-    """Tests over the tasks of all suites, at shares of the budget."""
+    """Tests over the tasks of all suites, at shares of the budget, on seeds that all have."""
     found = {}
+    shared = common(rows)
     for share in TESTED_AT:
-        cells = rows.pivot_table(index=["suite", "task"], columns="method", values=column(share))
+        cells = shared.pivot_table(index=["suite", "task"], columns="method", values=column(share))
         result = compare(cells.dropna(axis=1))
         if result is not None:
             found[f"{share:.0%} of the budget"] = result
@@ -313,7 +314,7 @@ def _suite(rows: pd.DataFrame, setting: Setting, folder: Path, stem: str) -> lis
 
 
 def _tests(rows: pd.DataFrame, setting: Setting, folder: Path, stem: str) -> list[str]:
-    found = comparisons(competitors(rows))
+    found = comparisons(rows)
     if not found:
         return []
     picture = f"{stem}_ranks_{setting.slug}.png"
@@ -321,7 +322,8 @@ def _tests(rows: pd.DataFrame, setting: Setting, folder: Path, stem: str) -> lis
     parts = [f"![mean ranks]({picture})"]
     for title, comparison in found.items():
         parts += [
-            f"**Ranks over {comparison.n_tasks} tasks at {title}**: Friedman p = "
+            f"**Ranks over {comparison.n_tasks} tasks at {title}**, "
+            f"{common(rows)['seed'].nunique()} seeds that all these methods have: Friedman p = "
             f"{comparison.friedman_p:.2g}, critical difference (Nemenyi, 5 %) "
             f"{comparison.critical_difference:.2f}; p of Wilcoxon's signed-rank test by Holm.",
             test_table(comparison),
@@ -337,9 +339,12 @@ def describe(rows: pd.DataFrame) -> list[str]:
         "Normalised regret: (incumbent - best) / (median final value - best), clipped at 1, the "
         "incumbent being the best validation value seen at any epoch. The budget is in virtual "
         "seconds; a full training counts the task's median epoch. Grace period 1, reduction factor "
-        "3. TaskSet: 50 steps, each one virtual second. LCBench: 51 epochs with each "
-        "configuration's own duration. The recorded configurations are finite in number, so a "
-        "regret of 0 is possible.",
+        "3. TaskSet: 50 recorded steps, each one virtual second. LCBench: 51 epochs with each "
+        "configuration's own duration, as predicted by the surrogate network of YAHPO Gym, so "
+        "without noise between epochs. Going on with a paused trial and the time of the methods "
+        "are free unless a heading says otherwise. A trial whose value is not finite ends, for all "
+        "methods. The configurations of a table are finite in number, so a regret of 0 is "
+        "possible.",
     ]
 
 

@@ -72,10 +72,11 @@ class GpModel:
 
     1. Targets: the normal scores of the ranks of all finite losses, those of all rungs ranked
        together; earlier runs (a warm start) are ranked each by itself.
-    2. A `GaussianProcess` over configuration and depth, of at most `max_points` observations: half
-       of them the best ones, a quarter those of the highest rungs, the rest drawn from the others.
-       Its hyperparameters are fitted each time this run's observations have grown by a quarter, to
-       the first so many of them, and those of earlier runs: so a restored search has the same.
+    2. A `GaussianProcess` over configuration and depth, of all observations, or `max_points` of
+       them: the best ones make half of these, those of the highest rungs a quarter, the rest is
+       drawn from the others. Its hyperparameters are fitted each time this run's observations have
+       grown by a quarter, to the first so many of them and those of earlier runs (120 drawn from
+       these, where there are more): so a restored search has the same.
     3. Expected improvement of a new trial at the last rung level over `reference`: the best that is
        believed of a trial of this run at any level it was seen at, the noise between its reports
        smoothed away, and better by one standard deviation of that noise. (The luckiest of many
@@ -247,8 +248,7 @@ class GpModel:
         """Running trials of which no rung level has heard, as if trained in full."""
         if not self.settings.avoid_pending:
             return None
-        unheard = observations.pending[observations.pending_level == observations.rung_levels[0]]
-        return self._columns.features(observations.configurations[unheard], 1.0)
+        return self._columns.features(observations.configurations[observations.unheard], 1.0)
 
     def _uniform(self, n: int, rng: np.random.Generator) -> Floats:
         k = self._columns.n_choices

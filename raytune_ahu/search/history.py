@@ -130,7 +130,7 @@ class History:
             self._fail(i, self._last[i] + 1, self._level_above(self._last[i]))
 
     def reopen(self, trial_id: str) -> None:
-        """Take back that a trial has failed, and what was recorded for it.
+        """Take back that a trial has failed, and all failures recorded for it.
 
         Raises:
             KeyError: If the trial is unknown.
@@ -143,7 +143,7 @@ class History:
             )
         self._status[i] = TrialStatus.RUNNING
         self._is_failed.discard(i)
-        self._take_back_failures(i, self._last[i] + 1)
+        self._take_back_failures(i, 1)
         self._is_pending[i] = self._is_on_its_way(i)
 
     def observations(self) -> Observations:

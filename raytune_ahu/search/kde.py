@@ -187,8 +187,7 @@ class KdeModel:
         """Running trials of which no rung level has heard, (p, d) with NaN where inactive."""
         if not self.settings.avoid_pending:
             return np.empty((0, len(self._n_choices)))
-        unheard = observations.pending_level == observations.rung_levels[0]
-        return np.asarray(observations.configurations[observations.pending[unheard]])
+        return np.asarray(observations.configurations[observations.unheard])
 
 
 def split_good_bad(loss: Floats, top_fraction: float, min_points: int) -> tuple[Ints, Ints] | None:

@@ -62,6 +62,11 @@ class Observations:
         chosen = np.flatnonzero(self.resource == level)
         return self.configurations[self.trial[chosen]], self.loss[chosen]
 
+    @property
+    def unheard(self) -> Ints:
+        """(p,) rows of the running trials of which no rung level has heard."""
+        return self.pending[self.pending_level == self.rung_levels[0]]
+
     def count_at(self, level: int) -> int:
         """Return how many observations there are at one resource."""
         return int(np.count_nonzero(self.resource == level))

@@ -118,13 +118,13 @@ def test_log_expected_improvement_grows_with_the_gap_and_is_finite_and_silent():
 def test_targets_are_normal_scores_of_the_ranks():
     loss = np.array([3.0, 1e19, -2.0, 0.5, 0.5])
     expected = norm.ppf((rankdata(loss) - 0.5) / 5)
-    assert _targets(loss, np.ones(5, bool)) == pytest.approx(expected)
+    assert _targets(loss, np.ones(5, int)) == pytest.approx(expected)
     assert np.argmin(expected) == 2
 
 
 def test_earlier_runs_are_ranked_by_themselves():
-    is_own = np.array([False, False, True, True, True])
-    found = _targets(np.array([100.0, 200.0, 1.0, 2.0, 3.0]), is_own)
+    source = np.array([0, 0, 1, 1, 1])
+    found = _targets(np.array([100.0, 200.0, 1.0, 2.0, 3.0]), source)
     assert found[:2] == pytest.approx(norm.ppf([0.25, 0.75]))
     assert found[2:] == pytest.approx(norm.ppf([1 / 6, 0.5, 5 / 6]))
 
@@ -287,7 +287,7 @@ def test_the_best_observations_and_those_of_the_highest_rungs_are_kept():
     rng = np.random.default_rng(0)
     loss, resource = rng.random(400), rng.choice([1, 3, 9], p=[0.8, 0.15, 0.05], size=400)
     seen = observed(rng.random((400, 2)), loss, resource=resource)
-    target = _targets(loss, np.ones(400, bool))
+    target = _targets(loss, np.ones(400, int))
     chosen = _choose(seen, np.arange(400), target, np.ones(400, bool), 100)
     assert len(chosen) == 100
     assert (np.diff(chosen) > 0).all()
@@ -474,6 +474,19 @@ def test_the_chance_of_success_is_low_where_trials_failed_and_neutral_far_away()
     assert bad < -1.0
     assert good > 0.5  # relative to the half of all trials that succeeded
     assert far == pytest.approx(0.0, abs=0.05)
+
+
+def test_failures_are_observations_where_they_were_to_be_expected():
+    rng = np.random.default_rng(0)
+    works = 0.5 + 0.5 * rng.random((30, 2))
+    together, alone = 0.05 * rng.random((10, 2)), np.array([[0.75, 0.75]])
+    loss = np.concatenate([works[:, 0], np.full(11, np.inf)])
+    seen = observed(np.concatenate([works, together, alone]), loss)
+    model = fitted(seen)
+    assert model._failures.expected(seen).tolist() == list(range(30, 40))
+    believed = model.process.smoothed
+    assert len(believed) == 40
+    assert believed[30:].min() > believed[:30].max()
 
 
 def test_thousands_of_failures_are_stood_for_by_the_newest():

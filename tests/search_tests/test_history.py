@@ -112,6 +112,20 @@ def test_a_non_finite_report_is_taken_back_when_the_repeated_epoch_goes_well():
     assert seen(book) == {(1, 1): 0.6, (0, 3): 0.3}
 
 
+def test_a_reopened_trial_has_no_failures_left_neither_of_a_crash_nor_of_a_report():
+    book = make("a", "b")
+    for name in ("a", "b"):
+        book.observe(name, 1, 0.3)
+    book.observe("a", 2, INF)
+    for name in ("a", "b"):
+        book.finish(name, TrialStatus.FAILED)
+    assert seen(book) == {(0, 1): 0.3, (1, 1): 0.3, (0, 3): INF, (1, 3): INF}
+    for name in ("a", "b"):
+        book.reopen(name)
+    assert seen(book) == {(0, 1): 0.3, (1, 1): 0.3}
+    assert pending(book) == {0: 3, 1: 3}
+
+
 def test_a_trial_that_recovers_from_a_non_finite_report_keeps_the_bad_level_and_goes_on():
     book = make("a")
     book.observe("a", 1, INF)

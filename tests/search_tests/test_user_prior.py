@@ -85,6 +85,50 @@ def test_draws_from_the_prior_are_near_its_favourite():
     assert np.std(drawn) == pytest.approx(0.125, rel=0.3)
 
 
+class TwoCandidates:
+    """Proposes a favourite of the prior and another point, and notes what it is asked about."""
+
+    name, n_candidates, random_fraction = "two", 2, 0.0
+    knows_inactive = every_report = False
+    favourite, other = np.array([0.26, 0.5]), np.array([0.75, 0.5])
+
+    def __init__(self, advantage):
+        self.advantage, self.asked = advantage, 0
+
+    def fit(self, observations, rng):
+        return 1
+
+    def propose(self, n, rng):
+        return np.array([self.favourite, self.other])
+
+    def score(self, candidates):
+        self.asked = len(candidates)
+        is_favourite = (candidates == self.favourite).all(axis=1)
+        is_other = (candidates == self.other).all(axis=1)
+        return np.select([is_favourite, is_other], [0.0, self.advantage], -1e9)
+
+    def expected_improvement(self, vector):
+        return None
+
+
+@pytest.mark.parametrize(("factor", "wins"), [(0.99, "favourite"), (1.01, "other")])
+def test_the_density_of_the_prior_counts_by_the_square_of_the_trust(factor, wins):
+    space = plane(x=0.25)
+    log_density = space.prior.log_density(np.array([TwoCandidates.favourite, TwoCandidates.other]))
+    trust = 20 / (20 + 30)
+    model = TwoCandidates(0.0)
+    searcher = make(space, model)
+    for i in range(30):  # these stay away from both points
+        model.propose = lambda n, rng: rng.random((n, 2))
+        model.score = lambda candidates: np.where(candidates[:, 1] > 0.55, 0.0, -1e9)
+        searcher.suggest(str(i))
+    del model.propose, model.score
+    model.advantage = factor * trust**2 * (log_density[0] - log_density[1])
+    chosen = searcher.suggest("30").configuration
+    assert chosen["x"] == pytest.approx(getattr(TwoCandidates, wins)[0])
+    assert model.asked == 2 + 32  # and draws from the prior
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_the_prior_weighs_in_the_score_of_the_model_at_first(model):
     """Where the losses say nothing, suggestions are where the user wants them."""

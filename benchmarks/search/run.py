@@ -1,9 +1,9 @@
 """How fast do our methods and the peers' find good configurations? On the virtual clock.
 
-Every method tunes every task with the same workers, budget and table of recorded curves, once per
-seed. The measure is the normalised regret of the incumbent over time
-(`raytune_ahu.simulation.normalised_regret`): 0 is the best value that any recorded configuration
-reaches, 1 a median configuration trained in full.
+Every method tunes every task with the same workers, budget and table of curves, once per seed. The
+measure is the normalised regret of the incumbent over time
+(`raytune_ahu.simulation.normalised_regret`): 0 is the best value that any configuration of the
+table reaches, 1 a median configuration trained in full.
 
     python benchmarks/search/run.py                        # ours and Ray's, 20 seeds
     python benchmarks/search/run.py --quick                # a smoke test
@@ -11,9 +11,10 @@ reaches, 1 a median configuration trained in full.
     python benchmarks/search/report.py benchmarks/results/search.csv
 
 Rows are appended to search.csv in --out, one per simulation; what is there already is not run
-again, so a run that was cut short goes on, and more methods or seeds can be added. The recorded
-curves are read from --data (sub-folders `taskset` and `lcbench`); without them synthetic tasks take
-their place. Peers whose package is missing are skipped; `make bench-search` installs them all.
+again, so a run that was cut short goes on, and more methods or seeds can be added. The curves
+(TaskSet's are recorded, LCBench's predicted by the surrogate of YAHPO Gym) are read from --data
+(sub-folders `taskset` and `lcbench`); without them synthetic tasks take their place. Peers whose
+package is missing are skipped; `make bench-search` installs them all.
 """
 
 from __future__ import annotations

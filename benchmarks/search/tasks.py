@@ -1,4 +1,8 @@
-"""The tasks of the benchmark, by suite: recorded curves (LCBench, TaskSet) and synthetic ones."""
+"""The tasks of the benchmark, by suite.
+
+Tables of learning curves (TaskSet: recorded; LCBench: as the surrogate of YAHPO Gym predicts them)
+and synthetic ones.
+"""
 
 from __future__ import annotations
 

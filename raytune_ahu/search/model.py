@@ -65,7 +65,7 @@ class Observations:
     @property
     def unheard(self) -> Ints:
         """(p,) rows of the running trials of which no rung level has heard."""
-        return self.pending[self.pending_level == self.rung_levels[0]]
+        return np.asarray(self.pending[self.pending_level == self.rung_levels[0]])
 
     def count_at(self, level: int) -> int:
         """Return how many observations there are at one resource."""

@@ -1,9 +1,9 @@
 """What earlier runs and the user's belief are worth: warm starts and priors, right and wrong ones.
 
-Curves of LCBench, of a surrogate, on the virtual clock, 4 workers, the default search. A warm start gets
-the first trials of a search of another seed: on the same data set, on each of the others, or on the
-same with its losses turned round, so that what was good is bad. A prior names the best, or the
-worst, of 25 random configurations.
+The curves of LCBench, of a surrogate, on the virtual clock, 4 workers, the default search. A warm
+start gets the first trials of a search of another seed: on the same data set, on each of the
+others, or on the same with its losses turned round, so that what was good is bad. A prior names the
+best, or the worst, of 25 random configurations.
 
     python benchmarks/search/knowledge.py [--data DIR] [--seeds 5] [--out benchmarks/results]
 

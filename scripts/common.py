@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from exports import export_image_classifier
 from loggers import loggers_of
 from options import (
@@ -133,7 +134,10 @@ def main(script: Script, argv: Sequence[str] | None = None) -> int:
         complain(f"error: {' '.join(str(error).split())}")
         return 2
     except KeyboardInterrupt:
-        complain("interrupted at once; what was recorded is kept, --resume goes on")
+        complain(
+            "interrupted at once; if the run had begun, what was recorded is kept, and --resume "
+            "goes on with it"
+        )
         return 130
     if result.ended == "interrupted":
         return 130
@@ -408,12 +412,29 @@ def _record_path(values: dict[str, Any]) -> str | None:
 
 
 def _check_space(spec: ExperimentSpec, trainable: type[ReadyTrainable]) -> None:
-    """Find what the searcher or the trainable would refuse before anything is started."""
+    """Find what the searcher or the trainable would refuse before anything is started.
+
+    Besides some suggestions, both ends of each parameter are looked at, and all values of a choice.
+    """
     searcher = searcher_for(spec, rung_levels=[spec.max_epochs])
+    space = spec.space
+    missing = set(range(len(space.names)))
     for index in range(20):
         suggestion = searcher.suggest(f"check_{index}")
-        if suggestion is not None:
-            trainable.check_configuration(suggestion.configuration)
+        if suggestion is None:
+            continue
+        trainable.check_configuration(suggestion.configuration)
+        vector = space.encode(suggestion.configuration)
+        active = {column for column in missing if not np.isnan(vector[column])}
+        missing -= active
+        for column in active:
+            k = int(space.n_choices[column])
+            for coordinate in [(i + 0.5) / k for i in range(k)] if k else [0.0, 1.0]:
+                changed = np.where(np.isnan(vector), space.defaults, vector)
+                changed[column] = coordinate
+                configuration = space.try_decode(changed)
+                if configuration is not None:
+                    trainable.check_configuration(configuration)
 
 
 def _announce(spec: ExperimentSpec, console: Console, *, resumed: bool = False) -> None:
@@ -426,6 +447,10 @@ def _announce(spec: ExperimentSpec, console: Console, *, resumed: bool = False) 
         highlight=False,
         soft_wrap=True,
     )
+    if spec.space.prior is not None and spec.search in ("random", "grid"):
+        console.print(
+            f"  search={spec.search!r} does not use the prior of the search space", highlight=False
+        )
     if spec.search_reason is not None:
         when = " (chosen when the run began)" if resumed else ""
         console.print(f"search: {spec.search_reason}{when}", highlight=False, soft_wrap=True)

@@ -9,15 +9,15 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import yaml
 from loggers import OPTIONS as LOGGER_OPTIONS
 from loggers import add_logger_options
 from winner import OPTIONS as WINNER_OPTIONS
 from winner import add_winner_options
 
-from raytune_ahu.errors import SpecError
+from raytune_ahu.errors import SpaceError, SpecError
 from raytune_ahu.search import SEARCHERS
 from raytune_ahu.search.auto import AUTO
+from raytune_ahu.space.files import read_value
 from schedulers import SCHEDULERS
 from trainables import ReadyTrainable
 
@@ -323,9 +323,11 @@ def read_options(pairs: Sequence[str]) -> dict[str, Any]:
         if name in options:
             raise SpecError(f"--search-option {name} is given twice; remove one")
         try:
-            options[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            options[name] = read_value(value)
+        except SpaceError as error:
             raise SpecError(f"--search-option {pair!r} has a value that is no YAML") from error
+        if options[name] is None:
+            raise SpecError(f"--search-option {pair!r} has no value; add one, or leave it out")
     return options
 
 

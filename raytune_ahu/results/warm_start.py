@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raytune_ahu.errors import SpecError
+from raytune_ahu.errors import SpaceError, SpecError
 from raytune_ahu.results.results import Results
 from raytune_ahu.search.prior import PriorTrial
 from raytune_ahu.space import SearchSpace
@@ -53,19 +53,22 @@ def prior_trials(
         trial: tuple(zip(part["resource"].tolist(), part["value"].tolist(), strict=True))
         for trial, part in ordered.groupby("trial")
     }
-    trials, n_outside = [], 0
+    trials, n_outside, why = [], 0, ""
     for trial, status in zip(results.trials["trial"], results.trials["status"], strict=True):
         failed = status == "failed"
         if trial not in seen and not failed:
             continue
         configuration = results.configuration(trial)
-        if space.contains(configuration):
-            trials.append(PriorTrial(configuration, seen.get(trial, ()), failed, run))
-        else:
+        try:
+            space.validate(configuration)
+        except SpaceError as error:
             n_outside += 1
+            why = why or f", the first because {error}"
+        else:
+            trials.append(PriorTrial(configuration, seen.get(trial, ()), failed, run))
     if not trials:
         raise SpecError(
             f"run {results.name!r} has no trial with a value that lies in this search space "
-            f"({n_outside} lie outside); start without it"
+            f"({n_outside} lie outside{why}); start without it"
         )
     return WarmStart(tuple(trials), n_outside)

@@ -102,9 +102,10 @@ def choose_search(
         model == MODEL
         and num_samples is not None
         and num_samples < needed + _MODELLED
-        and not known
+        and not n_prior_trials
     ):
-        learns = f"random draws until {needed} results are in"
+        draws = "random draws" if space.prior is None else "random draws and your prior"
+        learns = f"{draws} until {needed} results are in"
     else:
         learns = " and ".join([f"it learns from every {source}", *known])
     varying = sum(parameter.domain.n_values != 1 for parameter in space.declaration.parameters)

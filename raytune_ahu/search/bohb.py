@@ -262,4 +262,7 @@ def _make_model(
 def _refuse_others(given: Mapping[str, Any], known: Sequence[str], model: str) -> None:
     for name, value in given.items():
         if name not in known:
-            raise SpecError(f"{name}={value!r} has no effect on {model}; leave it out")
+            other = "gp" if name in {field.name for field in fields(GpSettings)} else "kde"
+            raise SpecError(
+                f"{name}={value!r} has no effect on {model}; leave it out, or use model={other!r}"
+            )

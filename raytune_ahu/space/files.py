@@ -61,6 +61,18 @@ def _check_suffix(path: Path) -> None:
         raise SpaceError(f"{path}: suffix {path.suffix!r} must be one of {', '.join(known)}")
 
 
+def read_value(text: str) -> Any:
+    """Read one value as in a space file: `1e-4` is a number.
+
+    Raises:
+        SpaceError: If it does not parse.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise SpaceError(f"{text!r} is no YAML value: {' '.join(str(error).split())}") from error
+
+
 def _parse_yaml(path: Path, text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)

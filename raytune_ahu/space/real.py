@@ -116,7 +116,7 @@ class Real(Domain):
             return self.lower
         if x >= 1.0:
             return self.upper
-        position = self._offset + x * self._span
+        position = self._offset + float(x) * self._span  # numpy's floats are not for checkpoints
         if self.log:
             value = float(f"{math.exp(position):.{self._decimals}g}")
         else:

@@ -128,7 +128,7 @@ def test_a_space_file_with_a_prior_is_run_and_recorded(script, tmp_path):
     spec = ExperimentSpec.from_dict(read_json(tmp_path / "runs" / "r" / "spec.json")["spec"])
     assert spec.space.prior.mode() == {"lr": 0.1, "depth": "resnet8"}
     assert (spec.search, spec.search_options) == ("bohb", {"model": "gp"})
-    assert "begins with your prior" in spec.search_reason
+    assert "random draws and your prior until 8 results" in spec.search_reason
 
 
 @pytest.mark.slow
@@ -205,10 +205,11 @@ def test_a_run_is_resumed_by_its_name_with_more_trials(script, tmp_path):
         (["--seed", "-1"], ["seed=-1"]),
         (["--name", "a/b"], ["name='a/b'"]),
         (["--search-option", "colour=red"], ["'colour'", "random_fraction"]),
-        (["--search-option", "model="], ["model=None must be one of 'kde', 'gp'"]),
+        (["--search-option", "model="], ["'model='", "has no value", "leave it out"]),
         (["--search-option", "shuffle=true"], ["which auto chose with model gp", "--search grid"]),
         (["--search-option", "model=tree"], ["model='tree'", "'kde', 'gp'"]),
         (["--search-option", "colour"], ["KEY=VALUE"]),
+        (["--search-option", "min_bandwidth=1e-9"], ["min_bandwidth=1e-09 must be", "[0.0001, 1]"]),
         (["--search-option", "top_fraction=[1"], ["'top_fraction=[1'", "no YAML"]),
         (["--search-option", "a=1", "--search-option", "a=2"], ["given twice"]),
         (["--cpus-per-trial", "0.00000001"], ["cpus_per_trial=1e-08", "four decimals"]),
@@ -248,6 +249,10 @@ def test_a_wrong_option_gets_one_line_and_exit_code_2(script, tmp_path, argument
         ),
         ("learning_rate: {domain: uniform, lower: 0.1, upper: 1}", ["'learning_rate'", "lr"]),
         ("activation: {domain: choice, values: [relu, swishh]}", ["'swishh'"]),
+        (
+            "dropout: {domain: uniform, lower: 0.0, upper: 0.9501}",
+            ["space.yaml", "dropout=0.9501 must be", "[0, 0.95]"],
+        ),
         ("", ["empty"]),
         (
             "lr: {domain: uniform, lower: 0.1, upper: 1, prior: 2}",

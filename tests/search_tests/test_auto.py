@@ -31,7 +31,14 @@ def choose(space, num_samples=40, max_epochs=9, **arguments):
         ({"x": X}, {"num_samples": 9}, "bohb", GP, "and 9 trials: random draws until 8 results"),
         ({"x": X}, {"num_samples": 1}, "bohb", GP, "1 trial: random draws until"),
         ({"x": X}, {"num_samples": 6, "n_prior_trials": 3}, "bohb", GP, "with 3 earlier trials"),
-        ({"x": {**X, "prior": 0.3}}, {"num_samples": 6}, "bohb", GP, "begins with your prior"),
+        ({"x": {**X, "prior": 0.3}}, {"num_samples": 40}, "bohb", GP, "begins with your prior"),
+        (
+            {"x": {**X, "prior": 0.3}},
+            {"num_samples": 6},
+            "bohb",
+            GP,
+            "6 trials: random draws and your prior until 8 results are in",
+        ),
         (
             {"x": {**X, "prior": 0.3}},
             {"n_prior_trials": 1},

@@ -262,7 +262,10 @@ def test_options_out_of_range_are_refused_by_name(options, named):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"max_points": 100}, "max_points=100 has no effect on model='kde'"),
+        (
+            {"max_points": 100},
+            "kde'; leave it out, or use model='gp'",
+        ),
         ({"min_observations": 4}, "min_observations=4 has no effect on model='kde'"),
         ({"model": "gp", "top_fraction": 0.2}, "top_fraction=0.2 has no effect on model='gp'"),
         ({"model": "gp", "bandwidth_factor": 2.0}, "bandwidth_factor=2.0"),

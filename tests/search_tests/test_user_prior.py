@@ -78,6 +78,22 @@ def test_draws_come_from_the_prior_less_and_less(model):
     assert is_prior[:, 200:].mean() < 0.1
 
 
+def test_draws_from_the_prior_are_plain_values():
+    domains = {
+        "uniform": UNIT,
+        "log": {"domain": "loguniform", "lower": 1e-4, "upper": 1.0},
+        "steps": {"domain": "quniform", "lower": 0.0, "upper": 1.0, "q": 0.1},
+        "normal": {"domain": "randn", "mean": 0.0, "sd": 1.0, "lower": -2.0, "upper": 2.0},
+        "whole": {"domain": "randint", "lower": 1, "upper": 9},
+        "choice": {"domain": "choice", "values": [1, 2]},
+    }
+    favourites = {"uniform": 0.9, "log": 0.1, "steps": 0.5, "normal": 0.0, "whole": 4, "choice": 2}
+    space = believing(SearchSpace.from_dict(domains), favourites)
+    for seed in range(20):
+        for name, value in space.prior.sample(np.random.default_rng(seed)).items():
+            assert type(value) is (int if name in ("whole", "choice") else float), name
+
+
 def test_draws_from_the_prior_are_near_its_favourite():
     searcher = make(plane(x=0.25), "kde", random_fraction=1.0)
     drawn = [s.configuration["x"] for s in feed(searcher, 200) if s.origin == "prior"]

@@ -257,7 +257,8 @@ def read_events(folder: Path) -> Iterator[dict[str, Any]]:
             except ValueError as error:
                 raise RecordError(
                     f"line {number} of {path} is damaged ({error}); restore the file from a copy, "
-                    f"or cut it with: head -n {number - 1} log.jsonl > log.cut"
+                    f"or cut it with: head -n {number - 1} log.jsonl > log.cut "
+                    "&& mv log.cut log.jsonl"
                 ) from error
 
 

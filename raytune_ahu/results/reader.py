@@ -68,7 +68,8 @@ def read_log(folder: Path) -> Log:
         if not isinstance(event, dict) or "event" not in event or "time" not in event:
             raise RecordError(
                 f"line {number} of {path} is damaged (it is no event); restore the file from a "
-                f"copy, or cut it with: head -n {number - 1} log.jsonl > log.cut"
+                f"copy, or cut it with: head -n {number - 1} log.jsonl > log.cut "
+                "&& mv log.cut log.jsonl"
             )
     return Log(events, torn)
 

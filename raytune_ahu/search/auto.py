@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_ahu.errors import SpecError
 from raytune_ahu.search.gp import GpSettings
+from raytune_ahu.search.grid import POINTS_PER_PARAMETER
 from raytune_ahu.search.registry import SEARCHERS
 from raytune_ahu.space.discrete import Listed
 
@@ -77,7 +78,11 @@ def choose_search(
     given = dict(options or {})
     if space.grid_search_names:
         name = space.grid_search_names[0]
-        return _choice("grid", f"for the grid_search parameter {name!r}: all its values", {}, given)
+        why = f"for the grid_search parameter {name!r}: all its values"
+        points = given.get("points_per_parameter", POINTS_PER_PARAMETER)
+        if any(not isinstance(p.domain, Listed) for p in space.declaration.parameters):
+            why += f", and {points} of each number (points_per_parameter)"
+        return _choice("grid", why, {}, given)
     limit = _FEW_CONFIGURATIONS if num_samples is None else num_samples
     size = None if n_prior_trials else count_configurations(space, limit)
     if size is not None:

@@ -48,7 +48,7 @@ def choose(space, num_samples=40, max_epochs=9, **arguments):
         ),
         ({"x": X}, {"num_samples": None}, "bohb", GP, "as many trials as the time allows"),
         ({"x": X}, {"max_epochs": 1}, "bohb", GP, "it learns from every trial"),
-        ({"x": X, "g": GRID}, {}, "grid", {}, "grid_search parameter 'g'"),
+        ({"x": X, "g": GRID}, {}, "grid", {}, "'g': all its values, and 3 of each number"),
         ({"g": GRID}, {"num_samples": None}, "grid", {}, "grid_search parameter 'g'"),
         ({"a": AB, "b": AB}, {"num_samples": 4}, "grid", SHUFFLED, "4 configurations: each is tr"),
         ({"a": AB, "b": AB}, {"num_samples": 3}, "bohb", GP, "and 3 trials"),

@@ -189,7 +189,12 @@ def row(method, seed, task="t1", suite="lcbench", regret=0.5, **others):
 @pytest.fixture
 def small_store(tmp_path):
     path = tmp_path / "search.csv"
-    regrets = {"ours:gp+promotion": 0.2, methods.STOCK: 0.4, "optuna:tpe+hyperband": 0.3}
+    regrets = {
+        "ours:gp+promotion": 0.2,
+        methods.STOCK: 0.4,
+        "optuna:tpe+hyperband": 0.3,
+        "syne-tune:asha": 0.5,
+    }
     for seed in range(3):
         for i, task in enumerate(("t1", "t2", "t3")):
             for method, regret in regrets.items():
@@ -202,7 +207,7 @@ def test_the_store_knows_what_is_done(small_store):
     keys = store.done(small_store)
     assert store.Simulation("lcbench", "t1", methods.STOCK, 0, 4, 10.0).key() in keys
     assert store.Simulation("lcbench", "t1", methods.STOCK, 0, 16, 10.0).key() not in keys
-    assert len(keys) == 26
+    assert len(keys) == 35
 
 
 def test_of_rows_with_the_same_key_the_last_one_counts(tmp_path):
@@ -217,7 +222,11 @@ def test_the_report_has_all_tables_and_plots(small_store):
     assert "| ours:gp+promotion |" in page
     assert "3 seeds are common to these methods" in page  # one has 2: a seed that misses a task
     # does not count, and methods with fewer than 3 are not ranked
-    assert "Friedman p = 0.05" in page  # three tasks, the same order on each
+    assert "3 seeds that all these methods have: Friedman p = 0.05" in page  # the same order
+    _, tested = page.split("Friedman", maxsplit=1)
+    tested, *_ = tested.split("###")
+    assert "| syne-tune:asha |" in tested
+    assert "| optuna:tpe+hyperband |" not in tested  # nor tested
     assert "| 100% | ours:gp+promotion 0.0143 | optuna:tpe+hyperband 0.0190 | 0.75 |" in page
     for name in ("search_lcbench_w4-b10.png", "search_ranks_w4-b10.png"):
         assert (small_store.parent / name).read_bytes().startswith(b"\x89PNG")

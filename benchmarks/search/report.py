@@ -34,7 +34,9 @@ READ_AT = (0.1, 0.25, 0.5, 1.0)
 RANKED_AT = (0.25, 0.5, 1.0)
 TARGETS_AT = (0.1, 0.25, 1.0)
 TESTED_AT = (0.25, 1.0)
-MIN_SEEDS = 3
+TABLES = ("lcbench", "taskset")
+"""Suites of learning curves; the others are synthetic."""
+MIN_SEEDS = 5
 """Seeds that a method needs to be ranked."""
 
 
@@ -241,11 +243,10 @@ def test_table(comparison: Comparison) -> str:
 
 
 def comparisons(rows: pd.DataFrame) -> dict[str, Comparison]:
-    """Tests over the tasks of all suites, at shares of the budget, on seeds that all have."""
+    """Tests over all tasks of these rows, at shares of the budget."""
     found = {}
-    shared = common(rows)
     for share in TESTED_AT:
-        cells = shared.pivot_table(index=["suite", "task"], columns="method", values=column(share))
+        cells = rows.pivot_table(index=["suite", "task"], columns="method", values=column(share))
         result = compare(cells.dropna(axis=1))
         if result is not None:
             found[f"{share:.0%} of the budget"] = result
@@ -274,19 +275,19 @@ def write(rows: pd.DataFrame, folder: Path, stem: str) -> Path:
 
 
 def _recorded(rows: pd.DataFrame) -> list[str]:
-    """All recorded curves together, where there are several suites of them."""
-    recorded = rows[rows["suite"].isin(["lcbench", "taskset"])]
+    """All tables of curves together, where there are several suites of them."""
+    recorded = rows[rows["suite"].isin(TABLES)]
     if recorded["suite"].nunique() < 2:
         return []
     mine = whole_seeds(recorded)
     titled = {
-        "All recorded tasks: mean regret ± standard error over seeds (median over tasks)": (
+        "All tables of curves: mean regret ± standard error over seeds (median over tasks)": (
             regret_table(mine)
         ),
-        f"All recorded tasks: budget needed to be as good as {STOCK} at the end": (
+        f"All tables of curves: budget needed to be as good as {STOCK} at the end": (
             saving_table(mine)
         ),
-        "All recorded tasks: our default beside the best peer": target_table(mine),
+        "All tables of curves: our default beside the best peer": target_table(mine),
     }
     return [part for title, text in titled.items() if text for part in (f"**{title}**", text)]
 
@@ -314,7 +315,10 @@ def _suite(rows: pd.DataFrame, setting: Setting, folder: Path, stem: str) -> lis
 
 
 def _tests(rows: pd.DataFrame, setting: Setting, folder: Path, stem: str) -> list[str]:
-    found = comparisons(rows)
+    is_table = rows["suite"].isin(TABLES)
+    shared = common(rows[is_table] if is_table.any() else rows)
+    n_seeds = shared["seed"].nunique()
+    found = comparisons(shared)
     if not found:
         return []
     picture = f"{stem}_ranks_{setting.slug}.png"
@@ -323,7 +327,7 @@ def _tests(rows: pd.DataFrame, setting: Setting, folder: Path, stem: str) -> lis
     for title, comparison in found.items():
         parts += [
             f"**Ranks over {comparison.n_tasks} tasks at {title}**, "
-            f"{common(rows)['seed'].nunique()} seeds that all these methods have: Friedman p = "
+            f"{n_seeds} seeds that all these methods have: Friedman p = "
             f"{comparison.friedman_p:.2g}, critical difference (Nemenyi, 5 %) "
             f"{comparison.critical_difference:.2f}; p of Wilcoxon's signed-rank test by Holm.",
             test_table(comparison),

@@ -195,7 +195,7 @@ def small_store(tmp_path):
         "optuna:tpe+hyperband": 0.3,
         "syne-tune:asha": 0.5,
     }
-    for seed in range(3):
+    for seed in range(5):
         for i, task in enumerate(("t1", "t2", "t3")):
             for method, regret in regrets.items():
                 if (method, seed, task) != ("optuna:tpe+hyperband", 2, "t3"):
@@ -207,7 +207,7 @@ def test_the_store_knows_what_is_done(small_store):
     keys = store.done(small_store)
     assert store.Simulation("lcbench", "t1", methods.STOCK, 0, 4, 10.0).key() in keys
     assert store.Simulation("lcbench", "t1", methods.STOCK, 0, 16, 10.0).key() not in keys
-    assert len(keys) == 35
+    assert len(keys) == 59
 
 
 def test_of_rows_with_the_same_key_the_last_one_counts(tmp_path):
@@ -220,9 +220,9 @@ def test_of_rows_with_the_same_key_the_last_one_counts(tmp_path):
 def test_the_report_has_all_tables_and_plots(small_store):
     page = report.write(store.read(small_store), small_store.parent, "search").read_text()
     assert "| ours:gp+promotion |" in page
-    assert "3 seeds are common to these methods" in page  # one has 2: a seed that misses a task
-    # does not count, and methods with fewer than 3 are not ranked
-    assert "3 seeds that all these methods have: Friedman p = 0.05" in page  # the same order
+    assert "5 seeds are common to these methods" in page  # one has 4: a seed that misses a task
+    # does not count, and methods with fewer than 5 are not ranked
+    assert "5 seeds that all these methods have: Friedman p = 0.05" in page  # the same order
     _, tested = page.split("Friedman", maxsplit=1)
     tested, *_ = tested.split("###")
     assert "| syne-tune:asha |" in tested
@@ -230,6 +230,13 @@ def test_the_report_has_all_tables_and_plots(small_store):
     assert "| 100% | ours:gp+promotion 0.0143 | optuna:tpe+hyperband 0.0190 | 0.75 |" in page
     for name in ("search_lcbench_w4-b10.png", "search_ranks_w4-b10.png"):
         assert (small_store.parent / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_synthetic_tasks_that_peers_lack_keep_nobody_from_being_tested(small_store):
+    for seed in range(5):
+        store.append(small_store, row("ours:gp+promotion", seed, "noisy", "synthetic"))
+    page = report.write(store.read(small_store), small_store.parent, "search").read_text()
+    assert "**Ranks over 3 tasks at 100% of the budget**, 5 seeds" in page
 
 
 def test_settings_are_reported_apart(tmp_path):

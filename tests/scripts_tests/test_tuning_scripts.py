@@ -160,8 +160,7 @@ def test_a_run_is_resumed_by_its_name_with_more_trials(script, tmp_path):
     code, out, _ = script("--resume", "r", "--num-samples", "3", "--search", "auto")
     assert code == 0
     assert "3 trials" in out
-    assert "search: random for 2 trials" in out
-    assert "(chosen when the run began)" in out
+    assert "and 2 trials: random draws until 8 results are in (chosen when the run began)" in out
     assert script("--resume", "--num-samples", "12")[0] == 0
     assert_refused(script("--resume", "r", "--search", "bohb"), "--search cannot be changed")
     assert_refused(script(*tiny), "'r' exists already", "--resume r")

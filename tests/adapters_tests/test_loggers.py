@@ -421,20 +421,26 @@ def values_of(items):
 
 
 def wandb_histories(folder):
-    """Offline W&B files of a run: trial -> (hyperparameters, [(epoch, loss), ...])."""
-    histories = {}
-    for path in folder.glob("wandb/offline-run-*/run-*.wandb"):
+    """Offline W&B files of a run: trial -> (hyperparameters, [(epoch, loss), ...]).
+
+    A trial that was paused and went on has two files of the same W&B run, the second of which has
+    its earlier epochs again.
+    """
+    runs = {}
+    for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
         name, config, losses = "", {}, []
         for record in wandb_records(path):
             if record.HasField("run") and record.run.display_name:
-                name, config = record.run.display_name, values_of(record.run.config.update)
+                name, run_id = record.run.display_name, record.run.run_id
+                config = values_of(record.run.config.update)
                 assert (record.run.project, record.run.run_group) == ("a-project", "toy")
             if record.HasField("history"):
                 values = values_of(record.history.item)
                 losses.append((values["training_iteration"], values["loss"]))
-        assert name not in histories
-        histories[name] = config, losses
-    return histories
+        known_id, _, earlier = runs.setdefault(name, (run_id, config, []))
+        assert known_id == run_id, "one W&B run a trial"
+        earlier += losses
+    return {name: (config, sorted(set(losses))) for name, (_, config, losses) in runs.items()}
 
 
 @pytest.mark.slow

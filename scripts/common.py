@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from exports import export_image_classifier
 from loggers import loggers_of
+from numpy.typing import NDArray
 from options import (
     CHANGEABLE_ON_RESUME,
     DEFAULTS,
@@ -60,7 +61,7 @@ from raytune_ahu.search.grid import POINTS_PER_PARAMETER
 from raytune_ahu.seeding import generator
 from raytune_ahu.space.discrete import Listed
 from raytune_ahu.storage import CheckpointStorage, is_uri, run_uri
-from raytune_ahu.types import TrialStatus
+from raytune_ahu.types import Configuration, TrialStatus
 from schedulers import scheduler_for
 from schedulers.ray_scheduler import RayScheduler
 from trainables import ReadyTrainable, default_space_path
@@ -417,24 +418,32 @@ def _check_space(spec: ExperimentSpec, trainable: type[ReadyTrainable]) -> None:
     Besides some suggestions, both ends of each parameter are looked at, and all values of a choice.
     """
     searcher = searcher_for(spec, rung_levels=[spec.max_epochs])
-    space = spec.space
-    missing = set(range(len(space.names)))
+    unseen = set(range(len(spec.space.names)))
     for index in range(20):
         suggestion = searcher.suggest(f"check_{index}")
         if suggestion is None:
             continue
         trainable.check_configuration(suggestion.configuration)
-        vector = space.encode(suggestion.configuration)
-        active = {column for column in missing if not np.isnan(vector[column])}
-        missing -= active
-        for column in active:
-            k = int(space.n_choices[column])
-            for coordinate in [(i + 0.5) / k for i in range(k)] if k else [0.0, 1.0]:
-                changed = np.where(np.isnan(vector), space.defaults, vector)
-                changed[column] = coordinate
-                configuration = space.try_decode(changed)
-                if configuration is not None:
-                    trainable.check_configuration(configuration)
+        vector = spec.space.encode(suggestion.configuration)
+        active = unseen & set(np.flatnonzero(~np.isnan(vector)).tolist())
+        unseen -= active
+        for configuration in _extremes(spec.space, vector, active):
+            trainable.check_configuration(configuration)
+
+
+def _extremes(
+    space: SearchSpace, vector: NDArray[np.float64], columns: set[int]
+) -> Iterator[Configuration]:
+    """A configuration with one column at either end or, of a choice, at each value; legal ones."""
+    whole = np.where(np.isnan(vector), space.defaults, vector)
+    for column in sorted(columns):
+        k = int(space.n_choices[column])
+        for coordinate in [(i + 0.5) / k for i in range(k)] if k else [0.0, 1.0]:
+            changed = whole.copy()
+            changed[column] = coordinate
+            configuration = space.try_decode(changed)
+            if configuration is not None:
+                yield configuration
 
 
 def _announce(spec: ExperimentSpec, console: Console, *, resumed: bool = False) -> None:

@@ -14,7 +14,6 @@ Written: models.md. To try another model, add a factory to `MODELS`.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -29,17 +28,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import pandas as pd
 import sklearn
-from scipy.special import ndtri
-from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestRegressor
 
 from benchmarks.search import tasks
 from benchmarks.tables import markdown, versions
 from raytune_ahu.search import BohbSearcher
-from raytune_ahu.search.gp import GpModel, log_expected_improvement
+from raytune_ahu.search.gp import GpModel, _targets, log_expected_improvement
 from raytune_ahu.search.kde import KdeModel
 from raytune_ahu.search.model import Floats, Observations, SurrogateModel
 from raytune_ahu.simulation import TableTask, simulate
+from raytune_ahu.simulation.regret import regret_of
 from raytune_ahu.types import Decision, Report, as_loss
 from schedulers import build_scheduler
 
@@ -92,28 +90,17 @@ class Worth:
 
     def __init__(self, task: TableTask, state: Observations) -> None:
         self.task = task
-        self.free = np.ones(len(task), dtype=bool)
+        self.used = np.zeros(len(task), dtype=bool)
         for vector in state.configurations:
-            self.free[self._row(vector)] = False
-        finite = state.loss[np.isfinite(state.loss)]
-        self.incumbent = self._regret(finite.min()) if len(finite) else 1.0
+            self.used[task.nearest_row(vector, self.used)] = True
+        self.incumbent = float(regret_of(state.loss.min(initial=np.inf), task))
 
     def of(self, vector: Floats) -> float:
         """Regret of a configuration at its last epoch, clipped to [0, 1]."""
         encoded = self.task.space.encode(self.task.space.decode(vector))
-        curve = self.task.values[self._row(encoded)]  # noqa: PD011  (an array)
-        return self._regret(as_loss(float(curve[-1]), self.task.mode))
-
-    def _row(self, vector: Floats) -> int:
-        distance = np.square(self.task.rows - vector).sum(axis=1)
-        return int(np.where(self.free, distance, np.inf).argmin())
-
-    def _regret(self, loss: float) -> float:
-        best, typical = (
-            as_loss(value, self.task.mode)
-            for value in (self.task.best_value, self.task.typical_value)
-        )
-        return float(np.clip((loss - best) / (typical - best), 0.0, 1.0))
+        row = self.task.nearest_row(encoded, self.used)
+        curve = self.task.values[row]  # noqa: PD011  (an array)
+        return float(regret_of(as_loss(float(curve[-1]), self.task.mode), self.task))
 
 
 class RandomModel(GpModel):
@@ -161,14 +148,11 @@ class ForestModel(GpModel):
         if level is None:
             return None
         rows = np.flatnonzero(np.isfinite(observations.loss))
-        target = ndtri((rankdata(observations.loss[rows]) - 0.5) / len(rows))
-        depth = np.log(observations.resource[rows]) / math.log(observations.rung_levels[-1])
-        features = self._columns.features(
-            observations.configurations[observations.trial[rows]], depth
-        )
+        source = observations.source[observations.trial[rows]]
+        data = self._data(observations, rows, _targets(observations.loss[rows], source))
         forest = RandomForestRegressor(60, max_features=0.7, random_state=0)
-        self._forest = forest.fit(features, target)
-        self._best = float(target.min())
+        self._forest = forest.fit(data.features, data.target)
+        self._best = float(data.target.min())
         return level
 
     def score(self, candidates: Floats) -> Floats:

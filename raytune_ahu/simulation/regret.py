@@ -22,11 +22,15 @@ def normalised_regret(result: SimulationResult, task: Task) -> NDArray[np.float6
     Returns:
         (n,) the regret after each report.
     """
+    sign = 1.0 if task.mode == "min" else -1.0
+    return regret_of(sign * result.incumbent(), task)
+
+
+def regret_of(loss: NDArray[np.float64] | float, task: Task) -> NDArray[np.float64]:
+    """Put oriented losses on the scale of `normalised_regret`, in the shape they have."""
     best = as_loss(task.best_value, task.mode)
     typical = as_loss(task.typical_value, task.mode)
-    sign = 1.0 if task.mode == "min" else -1.0
-    regret = (sign * result.incumbent() - best) / (typical - best)
-    return np.clip(regret, 0.0, 1.0)
+    return np.clip((np.asarray(loss) - best) / (typical - best), 0.0, 1.0)
 
 
 def final_regret(
@@ -45,16 +49,13 @@ def final_regret(
     Returns:
         (n,) the regret after each report; 1 before the first finite one.
     """
-    best = as_loss(task.best_value, task.mode)
-    typical = as_loss(task.typical_value, task.mode)
     regret, lowest, current = np.ones(result.value.shape), np.inf, 1.0
     for i, value in enumerate(result.value):
         loss = as_loss(float(value), task.mode)
         if loss < lowest:
             lowest = loss
             configuration = result.trials[int(result.trial[i])].configuration
-            worth = as_loss(final_value(configuration), task.mode)
-            current = float(np.clip((worth - best) / (typical - best), 0.0, 1.0))
+            current = float(regret_of(as_loss(final_value(configuration), task.mode), task))
         regret[i] = current
     return regret
 

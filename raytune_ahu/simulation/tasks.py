@@ -148,6 +148,12 @@ class TableTask:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def nearest_row(self, vector: NDArray[np.float64], used: NDArray[np.bool_]) -> int:
+        """Index of the row nearest to an encoded configuration (d,) among those not used (n,)."""
+        distance = ((self.rows - vector) ** 2).sum(axis=1)
+        distance[used] = np.inf
+        return int(distance.argmin())
+
     def evaluator(self) -> Evaluator:
         """Make the evaluator of one simulation, with all rows free."""
         used = np.zeros(len(self.rows), dtype=bool)
@@ -155,9 +161,7 @@ class TableTask:
         def evaluate(configuration: Configuration) -> Curve:
             if used.all():
                 used[:] = False
-            distance = ((self.rows - self.space.encode(configuration)) ** 2).sum(axis=1)
-            distance[used] = np.inf
-            row = int(distance.argmin())
+            row = self.nearest_row(self.space.encode(configuration), used)
             used[row] = True
             return Curve(values=self.values[row], epoch_s=float(self._epoch_s[row]))
 

@@ -195,7 +195,7 @@ class _TruncatedNormal:
 
     def quantile(self, u: float) -> float:
         """The coordinate below which a share u of the mass lies."""
-        x = float(self.mean + self.sd * special.ndtri(self._low + u * self._mass))
+        x = self.mean + self.sd * float(special.ndtri(self._low + u * self._mass))
         return min(max(x, 0.0), 1.0)
 
     def log_masses(self, edges: Floats) -> Floats:

@@ -299,8 +299,8 @@ def test_a_suggestion_is_worth_the_last_value_of_the_nearest_free_row():
     task = valley_task()
     state = models.states(task, seed=0)[-1]
     worth = models.Worth(task, state)
-    assert np.count_nonzero(~worth.free) == len(state.configurations)
-    x = task.rows[np.flatnonzero(worth.free)[7]]
+    assert np.count_nonzero(worth.used) == len(state.configurations)
+    x = task.rows[np.flatnonzero(~worth.used)[7]]
     distance = abs(float(x[0]) - 0.3)
     best = (0.01 + np.abs(task.rows - 0.3).min()) / 3
     typical = float(np.median(0.01 + np.abs(task.rows - 0.3)) / 3)
